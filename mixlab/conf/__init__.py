@@ -1,0 +1,1 @@
+"""Packaged config groups: plain YAML."""

@@ -1,0 +1,1 @@
+"""What a checkpoint can do: bits per byte, samples. Knows log-probabilities, not models."""

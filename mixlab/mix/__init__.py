@@ -1,0 +1,1 @@
+"""Weights, and what they mean: mixtures, designs, exact plans, cost. Arithmetic only."""

@@ -1,0 +1,1 @@
+"""What came out: the store over all runs, paired comparisons, charts. Never imports training."""

@@ -1,0 +1,1 @@
+"""One proxy run: batches, optimizer, loop, checkpoints, logbook."""

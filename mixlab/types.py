@@ -1,0 +1,300 @@
+"""The nouns of mixlab: frozen specs and handles, standard library only.
+
+Reads nothing, writes nothing. A field marked `cosmetic` changes no number and so stays out of every key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+COSMETIC: Mapping[str, bool] = {"cosmetic": True}
+
+SourceKind = Literal["files", "hf", "pypi", "python"]
+Reader = Literal["text", "json", "jsonl", "sqlite"]
+Rule = Literal["weights", "natural", "uniform", "temperature", "unimax"]
+Schedule = Literal["constant", "cosine", "wsd"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One text on its way."""
+
+    id: str
+    """Stable and unique within its source: made from path, member or key, never from order."""
+    text: str
+    url: str | None = None
+    licence: str = "unknown"
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where text comes from. Which fields apply depends on `kind`."""
+
+    name: str
+    kind: SourceKind
+    licence: str = "unknown"
+    """Licence of the *text*, an SPDX identifier where one exists; rows may override it by `licence_field`."""
+    licence_url: str = field(default="", metadata=COSMETIC)
+    attribution: str = field(default="", metadata=COSMETIC)
+    language: str = "en"
+    paths: tuple[str, ...] = ()
+    """kind files: paths or globs."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """kind pypi: `name==version` -> sha256 of the wheel."""
+    members: tuple[str, ...] = ()
+    """kinds pypi and python: globs of the files inside the wheel or below the standard library that are documents."""
+    reader: Reader = "text"
+    """How a file becomes documents. `text`: the whole file; `json`: an object or list of records; `sqlite`: `query`."""
+    query: str | None = None
+    """reader sqlite: a SELECT giving (id, text) rows; neighbours with the same id are joined by a line break."""
+    dataset: str | None = None
+    """kind hf: name on the Hub, with `subset`, `split` and a pinned `revision`."""
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    text_field: str = "text"
+    """Field (or fields, joined by `+`, put together with a blank line between) that hold the text of a record."""
+    id_field: str | None = None
+    url_field: str | None = None
+    licence_field: str | None = None
+    min_bytes: int = 0
+    max_bytes: int | None = None
+    """Documents outside [min_bytes, max_bytes] UTF-8 bytes are skipped and counted."""
+    max_docs: int | None = None
+    """Keep this many, those with the smallest sha1(id); kind hf: in turn from up to 16 shards chosen by hash."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleaning:
+    """Which cleaning profile each source gets."""
+
+    profile: str = "c4/tfds-3.1.0"
+    per_source: Mapping[str, str] = field(default_factory=dict)
+
+    def profile_of(self, source: str) -> str:
+        """The profile for `source`.
+
+        >>> Cleaning(per_source={"code": "none"}).profile_of("code")
+        'none'
+        """
+        return self.per_source.get(source, self.profile)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dedup:
+    """Near-duplicate settings: MinHash bands find candidates, exact Jaccard decides."""
+
+    remove: bool = True
+    """False: find and record the clusters (the hold-out needs them) but remove nothing."""
+    ngram: int = 5
+    """Words per shingle."""
+    num_perm: int = 128
+    bands: int = 21
+    rows: int = 6
+    threshold: float = 0.8
+    """Verified Jaccard from which two documents count as near-duplicates."""
+    scope: Literal["within", "across"] = "across"
+    priority: tuple[str, ...] = ()
+    """Sources whose copy is kept first; the others follow by name."""
+    seed: int = 1
+
+    def detection(self, similarity: float) -> float:
+        """Probability that a pair at this Jaccard becomes a candidate: 1 - (1 - s^rows)^bands.
+
+        >>> round(Dedup().detection(0.8), 3)
+        0.998
+        """
+        return 1.0 - (1.0 - similarity**self.rows) ** self.bands
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdout:
+    """How many documents of each source are kept from training, and what counts as contaminated by them."""
+
+    frac: float = 0.05
+    """Share of a source's documents (whole near-duplicate components)."""
+    max_docs: int = 400
+    min_docs: int = 20
+    ngram: int = 13
+    """Words; a training document that shares such an n-gram with a held-out document is inspected."""
+    max_overlap: float = 0.5
+    """A training document is dropped if more than this share of a held-out document's n-grams are in it."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerSpec:
+    """Which tokenizer; `bpe` is trained on the cleaned training documents."""
+
+    kind: Literal["bytes", "bpe", "gpt-neox", "file"] = "bpe"
+    vocab_size: int = 2048
+    train_bytes: int = 8_000_000
+    """bpe only: entries including end-of-text, and bytes of text, drawn evenly over the sources, to train on."""
+    path: str | None = None
+    """file only: a tokenizer.json."""
+    end_of_text: str = "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixture:
+    """Weights as shares of training *tokens*. With a rule other than `weights` they follow from the corpora."""
+
+    name: str = field(default="natural", metadata=COSMETIC)
+    rule: Rule = "natural"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    tau: float = 1.0
+    """rule temperature: weights ~ tokens^(1/tau)."""
+    epochs: float = 4.0
+    """rule unimax: no source is repeated more often than this."""
+
+    @property
+    def is_resolved(self) -> bool:
+        """True once every weight is a number."""
+        return bool(self.weights)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """An MPT, in MPT's own names. No biases, tied embeddings, ALiBi instead of position embeddings."""
+
+    d_model: int = 64
+    n_heads: int = 4
+    n_layers: int = 2
+    expansion_ratio: int = 4
+    max_seq_len: int = 128
+    vocab_size: int = 2048
+    """Set from the tokenizer when a run is composed; rows of the embedding."""
+    attn_impl: Literal["torch", "sdpa", "flex", "flash", "auto"] = "torch"
+    alibi: bool = True
+    alibi_bias_max: int = 8
+    no_bias: bool = True
+    clip_qkv: float | None = None
+    qk_ln: bool = False
+    softmax_scale: float | None = None
+    logit_scale: float | None = None
+    norm_eps: float = 1e-5
+    resid_pdrop: float = 0.0
+    attn_uses_sequence_id: bool = False
+    """True: documents packed into one sequence cannot see each other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainSpec:
+    """How to train."""
+
+    tokens: int = 450_000
+    """Training budget; rounded down to whole batches."""
+    batch_tokens: int = 2048
+    micro_batch_tokens: int | None = None
+    """Tokens per forward pass; None: the whole batch. Summation order depends on it, so it is part of the key."""
+    optimizer: Literal["adamw", "lion"] = "adamw"
+    lr: float = 8e-3
+    schedule: Schedule = "cosine"
+    lr_final_frac: float = 0.1
+    warmup_tokens: int = 20_000
+    weight_decay: float = 0.1
+    """On matrices only."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    grad_clip: float = 1.0
+    z_loss: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_epochs: float = 4.0
+    """A plan that would repeat a source more often than this is refused."""
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=COSMETIC)
+    threads: int = field(default=1, metadata=COSMETIC)
+    save_every_tokens: int = field(default=150_000, metadata=COSMETIC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalSpec:
+    """What is measured, live and at the end. Has its own key: a new task never retrains a model."""
+
+    every_tokens: int = 75_000
+    live_tokens: int = 4_096
+    """Held-out tokens per source at each evaluation while training: whole documents, always the same ones."""
+    final_tokens: int = 32_768
+    prompts: tuple[str, ...] = ()
+    sample_tokens: int = 32
+    temperature: float = 0.8
+    """0 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSpec:
+    """Everything that decides a run."""
+
+    name: str = field(default="run", metadata=COSMETIC)
+    sources: tuple[Source, ...]
+    cleaning: Cleaning = Cleaning()
+    dedup: Dedup = Dedup()
+    holdout: Holdout = Holdout()
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    mixture: Mixture = Mixture()
+    model: ModelSpec = ModelSpec()
+    train: TrainSpec = TrainSpec()
+    evals: EvalSpec = field(default=EvalSpec(), metadata=COSMETIC)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Handle to a prepared source: token shards on disk and what they hold."""
+
+    source: str
+    key: str
+    path: Path
+    docs: int
+    bytes: int
+    """Training documents and their UTF-8 bytes; their tokens include one end-of-text each."""
+    tokens: int
+    heldout_docs: int
+    heldout_tokens: int
+    heldout_bytes: int
+    vocab_size: int
+    licence: str
+    language: str
+    licences: Mapping[str, int] = field(default_factory=dict)
+    """Licence -> training tokens under it; `dropped`: reason -> documents, over all stages."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """What a plan takes from one source."""
+
+    source: str
+    weight: float
+    sequences: int
+    tokens: int
+    available: int
+    epochs: float
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Mixture + budget + corpora: what is drawn, exactly. `key` decides the order of every sequence."""
+
+    mixture: Mixture
+    tokens: int
+    seq_len: int
+    sequences: int
+    draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One number with its noise."""
+
+    task: str
+    """`bpb/<source>`, or the name of a task."""
+    metric: str
+    value: float | None
+    """None where the model diverged: never a score for a NaN. `n` items are behind it."""
+    stderr: float | None = None
+    n: int = 0
+    higher_is_better: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Raw sums: nats, bytes, tokens, docs."""

@@ -1,0 +1,103 @@
+"""The laws of the house, read from the syntax tree: imports go leftwards, heavy things stay in their room."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ORDER = [
+    *("types", "errors", "seeds", "config", "workspace"),
+    *("data", "mix", "model", "train", "eval", "results", "advise"),
+    *("pipeline", "sweep", "compose", "app", "doctor", "show", "demo", "cli", "__main__"),
+]
+"""Left to right; the package's own __init__ is the public front and may import everything lazily."""
+ROOMS = {
+    "torch": ("mixlab/model/", "mixlab/train/", "mixlab/eval/"),
+    "datasets": ("mixlab/data/sources.py", "mixlab/data/readers.py"),
+    "duckdb": ("mixlab/data/dedup.py", "mixlab/data/atlas.py", "mixlab/results/store.py"),
+    "streamlit": ("mixlab/app/", "app.py"),
+    "hydra": ("mixlab/compose.py", "mixlab/__main__.py"),
+    "omegaconf": ("mixlab/compose.py", "mixlab/__main__.py"),
+}
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in (ROOT / "mixlab").rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(a.name, node.lineno) for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found += [(f"{node.module}.{a.name}", node.lineno) for a in node.names]
+    return found
+
+
+def room(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py") if parts else "__init__"
+
+
+def test_a_module_imports_only_leftwards():
+    wrong = []
+    for path in modules():
+        here = room(path.relative_to(ROOT / "mixlab").parts)
+        if here == "__init__":
+            continue
+        for name, line in imports(path):
+            if not name.startswith("mixlab."):
+                continue
+            there = name.split(".")[1]
+            if there == "__version__":
+                continue
+            if ORDER.index(there) > ORDER.index(here):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {there}, which stands to the right of {here}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_heavy_things_stay_in_their_room():
+    wrong = []
+    for path in [*modules(), ROOT / "app.py"]:
+        where = str(path.relative_to(ROOT))
+        for name, line in imports(path):
+            allowed = ROOMS.get(name.split(".")[0])
+            if allowed and not where.startswith(allowed):
+                wrong.append(f"{where}:{line} imports {name}; that belongs in {', '.join(allowed)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_pipeline_knows_two_stages():
+    """`train` does not import `eval`, `eval` not `model`, `results` neither: stages talk through files."""
+    forbidden = {
+        "train": {"eval"},
+        "eval": {"model", "train"},
+        "results": {"model", "train", "eval"},
+        "advise": {"data", "model", "train", "eval"},
+        "app": {"model", "train", "eval", "pipeline", "demo", "cli"},
+    }
+    wrong = []
+    for path in modules():
+        here = room(path.relative_to(ROOT / "mixlab").parts)
+        for name, line in imports(path):
+            parts = name.split(".")
+            if parts[0] == "mixlab" and len(parts) > 1 and parts[1] in forbidden.get(here, ()):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_is_a_drawer_or_too_long():
+    for path in modules():
+        assert path.stem not in {"utils", "misc", "helpers", "common"}, path
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 300 or "Longer than 300 lines because" in text, f"{path} is too long"
+        assert ast.get_docstring(ast.parse(text)), f"{path} does not say what its one job is"
+
+
+def test_the_front_door_stays_light():
+    """Importing the CLI brings in nothing heavy."""
+    code = "import sys, mixlab.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "pandas", "duckdb", "streamlit", "hydra", "numpy", "pyarrow", "datasets"} & set(loaded)
