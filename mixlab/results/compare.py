@@ -1,0 +1,300 @@
+"""Is mix A better than mix B, or is it the noise? Differences with 95 % intervals from both noises there are.
+
+Reads and writes nothing: takes numbers, gives a `Difference`. Two kinds of noise: another seed gives another model
+(`seeds_difference`), other held-out documents give another score (`documents_difference`); `combine` adds them up, and
+only a combined interval that clears zero names a winner. Definitions: Miller, arXiv 2411.00640; Wang, 2512.21326.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
+
+from mixlab.errors import ConfigError, MissingError, nearest
+
+LEVEL = 0.95
+Values = Mapping[int, float | None]
+"""Seed -> a run's score; None where it diverged."""
+
+Run = Mapping[str, Any]
+"""A row of `listing.list_runs`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A minus B, with its noise. Lower bpb is better, so a negative difference speaks for A."""
+
+    mean: float | None
+    """None if a run diverged."""
+    stderr: float | None
+    """None if nothing is known about the noise."""
+    df: float = math.inf
+    """Degrees of freedom behind `stderr`."""
+    n: int
+    """Pairs, or runs where they are not paired, or documents."""
+    method: str
+    """How it was compared, in words for a report."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Standard errors by kind of noise, where several are in `stderr`."""
+
+    @property
+    def lo(self) -> float | None:
+        """Lower end of the 95 % interval; None without a standard error."""
+        return None if self.mean is None or self.stderr is None else self.mean - self._reach()
+
+    @property
+    def hi(self) -> float | None:
+        """Upper end of the 95 % interval."""
+        return None if self.mean is None or self.stderr is None else self.mean + self._reach()
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p value of no difference."""
+        if self.mean is None or self.stderr is None:
+            return None
+        if self.stderr == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return float(2 * stdtr(self.df, -abs(self.mean) / self.stderr))
+
+    @property
+    def distinguishable(self) -> bool:
+        """True only if the 95 % interval clears zero; unknown noise distinguishes nothing."""
+        return self.lo is not None and self.hi is not None and (self.lo > 0 or self.hi < 0)
+
+    def _reach(self) -> float:
+        """Half the width of the interval."""
+        assert self.stderr is not None
+        return float(stdtrit(self.df, (1 + LEVEL) / 2)) * self.stderr
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseFloor:
+    """How far runs that differ in their seed alone lie apart."""
+
+    sd: float
+    """Standard deviation of one run, pooled over mixes."""
+    df: int
+    """Runs beyond the first, summed over mixes."""
+
+    def smallest(self, runs: int = 1) -> float:
+        """The smallest difference of two mixes, `runs` runs each, that these seeds would tell from zero."""
+        return float(stdtrit(self.df, (1 + LEVEL) / 2)) * self.sd * math.sqrt(2 / runs)
+
+
+def seeds_difference(a: Values, b: Values, noise: NoiseFloor | None = None) -> Difference:
+    """A minus B over seeds: the noise of training. MissingError if one side has no run.
+
+    Two or more common seeds: a t interval on the paired differences (runs that share a seed share their start and
+    the order of each source), other seeds are left out. Else Welch's interval on all runs. With fewer than two runs
+    on a side, the noise floor of other mixes stands in; without it there is a mean and no interval.
+    """
+    if not a or not b:
+        raise MissingError(f"there are {len(a)} and {len(b)} scored runs to compare: one of each is needed.")
+    common = sorted(set(a) & set(b))
+    if len(common) >= 2:
+        told = f"paired by {len(common)} seeds"
+        return paired([a[seed] for seed in common], [b[seed] for seed in common], told)
+    gone = sum(not _is_finite(value) for value in [*a.values(), *b.values()])
+    if gone:
+        return _diverged(gone, len(a) + len(b))
+    x, y = (np.array([values[seed] for seed in sorted(values)], np.float64) for values in (a, b))
+    mean, n = float(x.mean() - y.mean()), len(x) + len(y)
+    if min(len(x), len(y)) >= 2:
+        va, vb = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
+        told = f"not paired, Welch on {len(x)} and {len(y)} runs"
+        stderr, df = _sum_of_variances([(va, len(x) - 1), (vb, len(y) - 1)])
+        return Difference(mean=mean, stderr=stderr, df=df, n=n, method=told)
+    if noise is not None:
+        told = f"{len(x)} and {len(y)} runs, noise from seeds of other mixes ({noise.df} degrees of freedom)"
+        stderr = noise.sd * math.sqrt(1 / len(x) + 1 / len(y))
+        return Difference(mean=mean, stderr=stderr, df=noise.df, n=n, method=told)
+    return Difference(mean=mean, stderr=None, n=n, method=f"{len(x)} and {len(y)} runs: noise of training unknown")
+
+
+def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str) -> dict[str, Any]:
+    """B minus A, where A and B are two runs with all finished runs that differ from them in the seed alone.
+
+    `rows` as `listing.list_runs` gives them. Returns JSON values: `a, b` (runs on each side), `points` (source ->
+    difference of weights in percentage points), `scores` (per `task`: means `a, b`, `difference, stderr, lo, hi,
+    interval, distinguishable, method`) and `words`. The noise is that of training; documents are the same on both
+    sides. ConfigError if the two sat different exams: their scores cannot be compared.
+    """
+    one, other = _find(rows, run_a), _find(rows, run_b)
+    if one["evals_key"] != other["evals_key"]:
+        raise ConfigError(
+            f"'{run_a}' was scored by exam {one['evals_key']} and '{run_b}' by {other['evals_key']} (what is "
+            "measured differs): score both alike first, by running both again with the same evals."
+        )
+    like = [r for r in rows if r["evals_key"] == one["evals_key"] and r["state"] == "finished"]
+    a, b = (_alike(like, run) for run in (one, other))
+    common = {r["seed"] for r in a} & {r["seed"] for r in b}
+    if _kind(one) == _kind(other):
+        a, b = [one], [other]
+    elif len(common) >= 2:
+        a, b = ([r for r in side if r["seed"] in common] for side in (a, b))
+    scores, gone = [], []
+    for task in ["macro", *sorted(set(one["bpb"]) & set(other["bpb"]))]:
+        found = seeds_difference(_by_seed(b, task), _by_seed(a, task), noise_floor(_groups(like, task)))
+        if found.mean is None:
+            gone.append(f"bpb/{task}: {found.method}")
+        else:
+            scores.append(_told(task, found, a, b))
+    early = [
+        f"{r['run_id']} is {r['state']}: its scores are not final" for r in (one, other) if r["state"] != "finished"
+    ]
+    sources = sorted({*one["weights"], *other["weights"]})
+    return {
+        "a": [r["run_id"] for r in a],
+        "b": [r["run_id"] for r in b],
+        "points": {s: 100 * (other["weights"].get(s, 0.0) - one["weights"].get(s, 0.0)) for s in sources},
+        "scores": scores,
+        "words": ". ".join([scores[0]["method"] if scores else "nothing to compare", *gone, *early]),
+    }
+
+
+def paired(a: Sequence[float | None], b: Sequence[float | None], method: str = "paired") -> Difference:
+    """A minus B where a[i] and b[i] belong together: mean of the differences, sd (ddof 1) / sqrt(n), n - 1 df."""
+    assert len(a) == len(b), (len(a), len(b))
+    gone = sum(not (_is_finite(x) and _is_finite(y)) for x, y in zip(a, b, strict=True))
+    if gone:
+        return _diverged(gone, len(a))
+    differences = np.array(a, np.float64) - np.array(b, np.float64)
+    stderr = float(differences.std(ddof=1) / math.sqrt(len(a))) if len(a) > 1 else None
+    return Difference(mean=float(differences.mean()), stderr=stderr, df=max(len(a) - 1, 1), n=len(a), method=method)
+
+
+def documents_difference(nats_a: ArrayLike, nats_b: ArrayLike, n_bytes: ArrayLike) -> Difference:
+    """bpb of A minus bpb of B on the same documents, (docs,) each and index by index: the noise of the documents.
+
+    Ratio estimator on the paired differences, documents as clusters; with several seeds a side, hand in the mean
+    nats of each document.
+    """
+    nats = np.asarray(nats_a, np.float64) - np.asarray(nats_b, np.float64)
+    told = f"paired by {len(nats)} documents"
+    if len(nats) == 0:
+        raise MissingError("there are no common documents to compare on.")
+    if not np.isfinite(nats).all():
+        return _diverged(int((~np.isfinite(nats)).sum()), len(nats))
+    bits, size = nats / math.log(2), np.asarray(n_bytes, np.float64)
+    mean = float(bits.sum() / size.sum())
+    stderr = float(np.sqrt(((bits - mean * size) ** 2).sum()) / size.sum()) if len(nats) > 1 else None
+    return Difference(mean=mean, stderr=stderr, df=max(len(nats) - 1, 1), n=len(nats), method=told)
+
+
+def macro(differences: Mapping[str, Difference]) -> Difference:
+    """Unweighted mean of the differences on several sources, whose noises are independent: for documents, not seeds."""
+    if not differences:
+        raise MissingError("there are no sources to compare on.")
+    found, k = list(differences.values()), len(differences)
+    n = sum(d.n for d in found)
+    means = [d.mean for d in found if d.mean is not None]
+    if len(means) < k:
+        return _diverged(k - len(means), k)
+    told, mean = f"mean of {k} sources", math.fsum(means) / k
+    errors = [(d.stderr / k, d.df) for d in found if d.stderr is not None]
+    if len(errors) < k:
+        return Difference(mean=mean, stderr=None, n=n, method=told)
+    stderr, df = _sum_of_variances([(e * e, df) for e, df in errors])
+    return Difference(mean=mean, stderr=stderr, df=df, n=n, method=told)
+
+
+def combine(seeds: Difference, documents: Difference) -> Difference:
+    """The difference over seeds, its noise that of training and of the documents together.
+
+    Variances add up; degrees of freedom by Welch and Satterthwaite. Without a standard error for either there is
+    none for both, so nothing is distinguishable.
+    """
+    told = f"{seeds.method}; {documents.method}"
+    if seeds.mean is None or documents.mean is None:
+        return Difference(mean=None, stderr=None, n=seeds.n, method=told)
+    if seeds.stderr is None or documents.stderr is None:
+        return Difference(mean=seeds.mean, stderr=None, n=seeds.n, method=told)
+    stderr, df = _sum_of_variances([(seeds.stderr**2, seeds.df), (documents.stderr**2, documents.df)])
+    parts = {"training": seeds.stderr, "documents": documents.stderr}
+    return Difference(mean=seeds.mean, stderr=stderr, df=df, n=seeds.n, method=told, parts=parts)
+
+
+def noise_floor(groups: Iterable[Sequence[float | None]]) -> NoiseFloor | None:
+    """Pooled noise over groups of runs alike but for their seed; None if no group has two finite values.
+
+    sd = sqrt(sum of squared distances from each group's mean / sum of (runs - 1)).
+
+    >>> noise_floor([[2.0, 2.2], [3.0], [4.0, 4.2]])
+    NoiseFloor(sd=0.14142135623730964, df=2)
+    """
+    finite = [np.array([v for v in group if _is_finite(v)], np.float64) for group in groups]
+    repeated = [group for group in finite if len(group) >= 2]
+    df = sum(len(group) - 1 for group in repeated)
+    if df == 0:
+        return None
+    return NoiseFloor(sd=math.sqrt(math.fsum(((g - g.mean()) ** 2).sum() for g in repeated) / df), df=df)
+
+
+def _find(rows: Sequence[Run], run_id: str) -> Run:
+    """The row of a run; MissingError with the nearest name."""
+    found = {r["run_id"]: r for r in rows}
+    if run_id not in found:
+        raise MissingError(f"there is no run '{run_id}'.{nearest(run_id, found)}")
+    return found[run_id]
+
+
+def _kind(run: Run) -> tuple[Any, ...]:
+    """What runs have in common that differ in the seed alone."""
+    return run["recipe"], tuple(sorted((s, round(w, 9)) for s, w in run["weights"].items() if w))
+
+
+def _alike(rows: Sequence[Run], run: Run) -> list[Run]:
+    """One run a seed like `run`, itself included."""
+    by_seed = {r["seed"]: r for r in rows if _kind(r) == _kind(run)} | {run["seed"]: run}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _groups(rows: Sequence[Run], task: str) -> list[list[float | None]]:
+    """Values of a task, one list per kind of run."""
+    groups: dict[tuple[Any, ...], list[float | None]] = {}
+    for run in rows:
+        groups.setdefault(_kind(run), []).append(_by_seed([run], task)[run["seed"]])
+    return list(groups.values())
+
+
+def _by_seed(runs: Sequence[Run], task: str) -> dict[int, float | None]:
+    """Seed -> bits per byte on a source, or macro."""
+    return {r["seed"]: r["bpb_macro"] if task == "macro" else r["bpb"].get(task) for r in runs}
+
+
+def _told(task: str, found: Difference, a: Sequence[Run], b: Sequence[Run]) -> dict[str, Any]:
+    """One line of a comparison."""
+    lo, hi = found.lo, found.hi
+    return {
+        "task": f"bpb/{task}",
+        "a": float(np.mean([v for v in _by_seed(a, task).values() if v is not None])),
+        "b": float(np.mean([v for v in _by_seed(b, task).values() if v is not None])),
+        "difference": found.mean,
+        "stderr": found.stderr,
+        "lo": lo,
+        "hi": hi,
+        "interval": "unknown" if lo is None or hi is None else f"{lo:+.4f} to {hi:+.4f}",
+        "distinguishable": found.distinguishable,
+        "method": found.method,
+    }
+
+
+def _sum_of_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(stderr, df) of a sum of independent terms, each (variance, degrees of freedom)."""
+    total = math.fsum(v for v, _ in parts)
+    spread = math.fsum(v * v / df for v, df in parts)
+    return math.sqrt(total), total * total / spread if spread > 0 else min(df for _, df in parts)
+
+
+def _diverged(gone: int, n: int) -> Difference:
+    """No difference: a model without finite scores is neither better nor worse by some amount."""
+    return Difference(mean=None, stderr=None, n=n, method=f"diverged ({gone} of {n})")
+
+
+def _is_finite(value: float | None) -> bool:
+    """True for a number that is one."""
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,170 @@
+"""Runs as their directories tell it, with nothing heavier than the standard library: the fast path of `runs ls`.
+
+Reads run.json, plan.json, status.json, done.json and scores.jsonl below `runs/`; writes nothing. A run's state is
+derived each time it is asked for, so no run is stuck on "running".
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import socket
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mixlab.types import TrainSpec
+from mixlab.workspace import Workspace
+
+SILENT_S = 60.0
+"""A run whose last heartbeat is older is lost; the loop writes one every 10 s."""
+TERMINAL = frozenset({"finished", "failed"})
+"""States that stay as they are until a file of the run changes."""
+logger = logging.getLogger(__name__)
+
+
+def list_runs(ws: Workspace) -> list[dict[str, Any]]:
+    """One dict a run, oldest first: what `describe` tells of it."""
+    runs = [describe(path) for path in ws.runs() if path.exists()]
+    return sorted(runs, key=lambda run: (run["started"] or 0.0, run["run_id"]))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A run as plain values.
+
+    `run_id, name, sweep, state, reason, seed, mixture` (its name), `weights` (source -> share), `step, steps, tokens,
+    target_tokens, tokens_per_s, bpb_macro, bpb` (source -> bits per byte), `evals_key` (which exam), `recipe` (runs
+    with the same one differ in mixture and seed alone), `n_params, wall_s, started, heartbeat` (unix seconds).
+    Scores are the last final ones, else the last live ones; None where there is none or the model diverged. A run
+    whose run.json cannot be read has state "damaged".
+    """
+    told, status, done, plan = (read_object(path / f"{name}.json") for name in ("run", "status", "done", "plan"))
+    last = _last_bpb(path / "scores.jsonl")
+    scores = {source: _number(row.get("value")) for source, row in last.items()}
+    mixture = told.get("mixture") or {}
+    started, heartbeat = _number(told.get("created_at")), _number(status.get("heartbeat"))
+    return {
+        "run_id": path.name,
+        "name": told.get("name") or path.name,
+        "sweep": told.get("sweep"),
+        "state": derive_state(status, bool(done), started) if told else "damaged",
+        "reason": status.get("reason") if told else f"{path / 'run.json'} cannot be read",
+        "seed": told.get("seed"),
+        "mixture": mixture.get("name"),
+        "weights": mixture.get("weights") or {},
+        "step": done.get("steps", status.get("step", 0)),
+        "steps": done.get("steps", status.get("steps")),
+        "tokens": done.get("tokens", status.get("tokens", 0)),
+        "target_tokens": plan.get("tokens"),
+        "tokens_per_s": _number(status.get("tokens_per_s")),
+        "bpb_macro": scores.pop("macro", None),
+        "bpb": scores,
+        "evals_key": last.get("macro", {}).get("evals_key"),
+        "recipe": _recipe(told) if told else None,
+        "n_params": told.get("n_params"),
+        "wall_s": _wall(done, started, heartbeat),
+        "started": started,
+        "heartbeat": heartbeat,
+    }
+
+
+def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None, now: float | None = None) -> str:
+    """queued, running, finished, failed or lost.
+
+    Lost: no heartbeat for 60 s, or the process is gone from this machine.
+    """
+    if is_done:
+        return "finished"
+    if status.get("state") == "failed":
+        return "failed"
+    seen = _number(status.get("heartbeat")) or created_at or 0.0
+    if (time.time() if now is None else now) - seen > SILENT_S:
+        return "lost"
+    pid = status.get("pid")
+    if status.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid):
+        return "lost"
+    return "queued" if not status or status.get("state") == "queued" else "running"
+
+
+def is_alive(pid: int) -> bool:
+    """True if a process with this id exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file, none if it is missing; lines that are not whole are left out.
+
+    A torn last line is a write in progress. One in the middle is damage, and is logged.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            if number < len(lines):
+                logger.warning("%s line %d is damaged and left out", path, number)
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if the file is missing, and, with a logged warning, if it is damaged."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as e:
+        logger.warning("%s is damaged and left out: %s", path, e)
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _last_bpb(path: Path) -> dict[str, dict[str, Any]]:
+    """Source (or "macro") -> the line of its last final score, else of its last live one."""
+    best: dict[str, tuple[tuple[bool, float, float], dict[str, Any]]] = {}
+    for row in read_rows(path):
+        task = str(row.get("task"))
+        if not task.startswith("bpb/") or row.get("metric") != "bpb" or row.get("step") is None:
+            continue
+        rank = (bool(row.get("final")), row["step"], _number(row.get("ts")) or 0.0)
+        if task not in best or rank >= best[task][0]:
+            best[task] = rank, row
+    return {task.removeprefix("bpb/"): row for task, (_, row) in sorted(best.items())}
+
+
+def _recipe(told: dict[str, Any]) -> str:
+    """8 hex digits over what a run was made with and of: corpora, model and training, without mixture and seed."""
+    spec = told.get("spec") or {}
+    cosmetic = {field.name for field in fields(TrainSpec) if field.metadata.get("cosmetic")}
+    train = {name: value for name, value in (spec.get("train") or {}).items() if name not in cosmetic}
+    made_of = [told.get("corpora"), spec.get("model"), train]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _wall(done: dict[str, Any], started: float | None, heartbeat: float | None) -> float | None:
+    """Seconds the run took, or has taken up to its last sign of life."""
+    if done.get("wall_s") is not None:
+        return _number(done["wall_s"])
+    return max(heartbeat - started, 0.0) if started is not None and heartbeat is not None else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None

@@ -1,0 +1,223 @@
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import duckdb
+import pytest
+
+from mixlab.results.listing import list_runs, read_rows
+from mixlab.results.store import Store, publish
+from mixlab.workspace import append_line, write_json
+
+
+def truth(ws, name: str) -> list[dict]:
+    return [{"run_id": run.name, **row} for run in ws.runs() for row in read_rows(run / name)]
+
+
+def check_against_files(ws) -> None:
+    """The store says what the JSON lines say."""
+    store = Store.open(ws)
+    metrics = store.metrics()
+    told = {(r["run_id"], r["step"], k): v for r in truth(ws, "metrics.jsonl") for k, v in r["m"].items()}
+    assert {(r.run_id, r.step, r.name): r.value for r in metrics.itertuples(name="R")} == told
+    assert len(metrics) == len(told)
+    scores = store.scores()
+    rows = sorted((r["run_id"], r["task"], r["step"], r["value"], r["final"]) for r in truth(ws, "scores.jsonl"))
+    columns = ["run_id", "task", "step", "value", "is_final"]
+    assert sorted(scores[columns].itertuples(index=False, name=None)) == rows
+    assert len(store.samples()) == len(truth(ws, "samples.jsonl"))
+    runs = store.runs().set_index("run_id")
+    assert sorted(runs.index) == sorted(run.name for run in ws.runs())
+    for run in list_runs(ws):
+        row = runs.loc[run["run_id"]]
+        assert (row["state"], row["step"], row["seen_tokens"]) == (run["state"], run["step"], run["tokens"])
+        assert row["bpb_macro"] == pytest.approx(run["bpb_macro"])
+        for source, value in run["bpb"].items():
+            assert row[f"bpb_{source}"] == pytest.approx(value)
+        for source, weight in run["weights"].items():
+            assert row[f"w_{source}"] == pytest.approx(weight)
+
+
+def test_published_and_live_together_are_the_truth_at_any_moment(ws, make_run, write_step):
+    make_run("even", 0)
+    publish(ws)
+    live = make_run("wiki", 0, weights={"wiki": 1.0}, state="running")
+    check_against_files(ws)  # one published, one live
+    failed = make_run("odd", 2, state="failed")
+    publish(ws)
+    write_step(live, 4, sources=("wiki",))
+    check_against_files(ws)  # a run that went on after being published
+    write_step(failed, 4)
+    check_against_files(ws)  # an ended run that is retried
+    for name in ("metrics", "scores", "samples", "events"):
+        rows = read_rows(file := live / f"{name}.jsonl")
+        file.unlink()
+        for row in rows:
+            if row["step"] <= 1:
+                append_line(file, row)
+    check_against_files(ws)  # a resume cut back to the checkpoint
+    shutil.rmtree(failed)
+    check_against_files(ws)  # deleted after it was published
+    publish(ws)
+    check_against_files(ws)
+    ws.database.unlink()
+    check_against_files(ws)  # nothing published
+
+
+def content(ws) -> dict[str, list]:
+    with duckdb.connect(str(ws.database), read_only=True) as con:
+        tables = [t for (t,) in con.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()]
+        return {t: sorted(map(repr, con.execute(f"FROM {t}").fetchall())) for t in tables}
+
+
+def test_publishing_again_or_from_nothing_gives_the_same(ws, make_run, make_source):
+    make_run("even", 0)
+    make_run("odd", 1, state="failed")
+    make_source()
+    publish(ws)
+    first = content(ws)
+    assert {"run", "run_param", "mix_component", "metric", "score", "sample", "event", "run_wide"} <= set(first)
+    assert all(first[t] for t in ("source", "filter_reason", "leaderboard", "meta"))
+    publish(ws)
+    assert content(ws) == first
+    ws.database.unlink()
+    publish(ws)
+    assert content(ws) == first
+    assert not list(ws.root.glob("*.tmp-*"))
+
+
+def test_a_half_written_line_is_not_a_row_yet(ws, make_run):
+    path = make_run(state="running")
+    whole = {name: (path / f"{name}.jsonl").read_bytes() for name in ("metrics", "scores", "samples")}
+    for name, text in whole.items():
+        (path / f"{name}.jsonl").write_bytes(text[:-9])
+    check_against_files(ws)
+    publish(ws)
+    check_against_files(ws)
+    for name, text in whole.items():
+        (path / f"{name}.jsonl").write_bytes(text)
+    check_against_files(ws)
+
+
+def test_nan_is_no_score_and_stays_in_metrics(ws, make_run, began):
+    path = make_run()
+    at = {"step": 4, "tokens": 400, "ts": began + 4}
+    append_line(path / "metrics.jsonl", {**at, "m": {"loss/train": float("nan")}})
+    for task in ("macro", "wiki"):
+        about = {"task": f"bpb/{task}", "metric": "bpb", "final": True, "detail": {"nats": None}}
+        append_line(path / "scores.jsonl", {**at, **about, "value": float("inf") if task == "wiki" else None})
+    store = Store.open(ws)
+    for _ in range(2):
+        assert store.metrics(names=["loss/train"])["value"].isna().sum() == 1
+        row = store.runs().iloc[0]
+        assert row[["bpb_macro", "bpb_wiki"]].isna().all() and row["bpb_code"] > 0
+        assert store.sql("SELECT n_scored FROM leaderboard").iloc[0, 0] == 0
+        publish(ws)
+
+
+def test_times_are_utc_wherever_the_machine_is(ws, make_run, monkeypatch, began):
+    monkeypatch.setenv("TZ", "America/New_York")
+    make_run()
+    times = Store.open(ws).metrics()["time_utc"]
+    assert times.iloc[0] == datetime.fromtimestamp(began + 1, UTC).replace(tzinfo=None)
+    created = Store.open(ws).runs()["created_at"]
+    assert created.iloc[0] == datetime.fromtimestamp(began, UTC).replace(tzinfo=None)
+
+
+def test_what_is_asked_for_is_what_comes(ws, make_run, make_source):
+    even, odd = make_run("even"), make_run("odd", 1, sweep="demo")
+    make_source()
+    write_json(ws.root / "note.json", {})
+    ws.sweeps.mkdir()
+    write_json(ws.sweeps / "demo.json", {"name": "demo", "runs": [odd.name]})
+    store = Store.open(ws)
+    for _ in range(2):
+        assert set(store.metrics([even.name], ["lr"])["name"]) == {"lr"}
+        assert set(store.metrics([odd.name])["run_id"]) == {odd.name}
+        assert store.metrics([]).empty and store.samples([]).empty
+        assert store.scores([even.name], final=True)["step"].unique().tolist() == [3]
+        source = store.sources().iloc[0]
+        assert (source["source"], source["docs"], source["tokens"]) == ("wiki", 10, 300)
+        assert json.loads(source["dropped"]) == {"too_short": 3, "duplicate": 1}
+        reasons = store.sql("SELECT rule, n_docs, n_lines FROM filter_reason ORDER BY rule")
+        assert list(reasons.itertuples(index=False, name=None)) == [("no_punctuation", 0, 20), ("too_short", 3, 1)]
+        assert store.sql("SELECT run_id FROM run WHERE sweep = ?", ["demo"])["run_id"].tolist() == [odd.name]
+        params = store.sql("SELECT DISTINCT key, value_text, value_num FROM run_param ORDER BY key")
+        assert ("model.d_model", "64", 64.0) in list(params.itertuples(index=False, name=None))
+        assert json.loads(store.sql("SELECT design FROM sweep").iloc[0, 0])["runs"] == [odd.name]
+        mix = store.sql("SELECT source, epochs, licence FROM mix_component WHERE run_id = ?", [even.name])
+        assert mix["epochs"].tolist() == [0.25, 0.25]
+        assert len(store.sql("SHOW TABLES")) >= 13
+        publish(ws)
+
+
+def test_the_leaderboard_averages_seeds_of_one_mix(ws, make_run):
+    for seed in range(3):
+        make_run("even", seed, bpb=2.0 + seed)
+    make_run("wiki", 0, weights={"wiki": 1.0}, bpb=1.0)
+    publish(ws)
+    board = Store.open(ws).sql("SELECT * FROM leaderboard")
+    assert board["mixture"].tolist() == ["wiki", "even"] and board["n_runs"].tolist() == [1, 3]
+    assert board["bpb_macro"].iloc[1] == pytest.approx(3.0 + 1 / 3)
+    assert board["bpb_macro_sd"].iloc[1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("damage", [b"not a database", b""])
+def test_a_database_that_cannot_be_used_is_passed_over_and_replaced(ws, make_run, damage, caplog):
+    make_run()
+    ws.database.write_bytes(damage)
+    check_against_files(ws)
+    assert "cannot be used" in caplog.text
+    publish(ws)
+    caplog.clear()
+    check_against_files(ws)
+    assert not caplog.text
+
+
+def test_an_empty_lab_has_empty_tables(ws):
+    store = Store.open(ws)
+    for _ in range(2):
+        assert store.runs().empty and store.metrics().empty and store.sources().empty and store.samples().empty
+        publish(ws)
+
+
+def test_names_of_sources_are_only_names(ws, make_run):
+    odd = {'it\'s "x"; DROP TABLE run': 0.5, "Ünïcode 文": 0.5}
+    make_run("odd", weights=odd)
+    check_against_files(ws)
+    publish(ws)
+    check_against_files(ws)
+
+
+def test_the_leavings_of_a_killed_publisher_are_cleared(ws, make_run):
+    make_run()
+    left = ws.root / "mixlab.duckdb.tmp-host-1-abc"
+    left.write_bytes(b"torso")
+    publish(ws)
+    assert not left.exists()
+
+
+def test_readers_and_publishers_do_not_disturb_each_other(ws, make_run, write_step):
+    for seed in range(3):
+        make_run("even", seed)
+    live = make_run("live", 9, state="running", steps=1)
+    publish(ws)
+
+    def read(store: Store) -> None:
+        last = 0
+        for _ in range(4):
+            found = store.metrics(names=["lr"])
+            assert found.groupby("run_id").size().drop(live.name).tolist() == [3, 3, 3]
+            now = int(found["run_id"].eq(live.name).sum())
+            assert now >= last and not found.duplicated(["run_id", "step"]).any()
+            last = now
+
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(read, Store.open(ws)) for _ in range(8)]
+        for step in range(2, 5):
+            write_step(live, step)
+            publish(ws)
+        for done in reads:
+            done.result()
+    check_against_files(ws)
