@@ -1,0 +1,197 @@
+"""C4's rules on lines: TFDS's `clean_page`, datatrove's `C4QualityFilter`, dolma's taggers, line by line.
+
+Pure functions of a text. Page rules never stop the loop: all are evaluated as if the others were off, so that the
+page is dropped exactly if one of them hits, and switching one off needs no second pass.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from ahocorasick_rs import AhoCorasick
+from punkt import PunktSentenceTokenizer, load_model
+
+from mixlab.data import english
+from mixlab.data.badwords import SURROGATE, word_list
+from mixlab.data.steps import C4Lines, DolmaC4, WordList
+
+CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+PHRASES = {"lorem ipsum": "lorem_ipsum", "javascript": "javascript", "{": "brace", **dict.fromkeys(POLICY, "policy")}
+LONG_LINE = 1_000_000  # characters; from here on words are counted without a list of them
+WORD = re.compile(r"\S+")
+
+
+class Outcome(NamedTuple):
+    """What one step makes of a text: the text if no page rule hit, the hits in order, the lines dropped by rule."""
+
+    text: str
+    hits: tuple[str, ...] = ()
+    lines: Counter[str] = Counter()  # noqa: RUF012  never changed
+
+
+def c4_lines(text: str, step: C4Lines) -> Outcome:
+    """C4's clean_page: citations out, lines judged in the reference's order, page rules on the surviving lines.
+
+    A `{` or a "lorem ipsum" in a line that an earlier rule drops is never seen. A line is stripped once, before the
+    citations go: `fact. [1]` becomes `fact. `, which ends in no end mark.
+    """
+    names, marks, longest = step.names, step.end_marks, step.max_word_chars
+    phrases = _phrases_in(text)
+    hits: dict[str, None] = {}
+    dropped: Counter[str] = Counter()
+    kept: list[str] = []
+    lines = [line.strip() for line in text.splitlines()]
+    if marks:  # most lines of a web page end here, so this needs no call
+        judged = [line for line in lines if line.endswith(marks) or "[" in line or len(line) > longest]
+        if len(judged) < len(lines):
+            dropped[names["end_mark"]] = len(lines) - len(judged)
+            lines = judged
+    for cited in lines:
+        line, rule = _judge(cited, step)
+        if rule is None and phrases:
+            rule, seen = _phrase_rule(line.lower(), phrases)
+            hits.update((names[hit], None) for hit in seen)
+        if rule is None:
+            kept.append(line)
+        else:
+            dropped[names[rule]] += 1
+    if not has_sentences(kept, step.min_sentences, SPLITTERS[step.splitter]):
+        hits[names["few_sentences"]] = None
+    return Outcome("\n".join(kept).strip(), tuple(hits), dropped)
+
+
+def _phrases_in(text: str) -> tuple[str, ...]:
+    """Which phrases of the rules occur in a text at all, its citations removed: usually none."""
+    low = (CITATION.sub("", text) if "[" in text else text).lower()
+    return tuple(phrase for phrase in PHRASES if phrase in low)
+
+
+def _phrase_rule(low: str, phrases: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The rule that drops a lower-cased line for a phrase in it, and the page rules that see the line."""
+    found = [PHRASES[phrase] for phrase in phrases if phrase in low]
+    seen = ["lorem_ipsum"] if "lorem_ipsum" in found else []
+    if "javascript" in found:
+        return "javascript", seen
+    if "brace" in found:
+        seen.append("brace")
+    return "policy" if "policy" in found else None, seen
+
+
+def _judge(line: str, step: C4Lines) -> tuple[str, str | None]:
+    """The line without citations, and which of the rules on its form drops it."""
+    if len(line) > step.max_word_chars and _has_word_longer_than(line, step.max_word_chars):
+        return line, "long_word"
+    cited = line
+    if "[" in line:
+        line = CITATION.sub("", line)
+    if step.end_marks and (not line.endswith(step.end_marks) or line.endswith("...")):
+        return line, "end_mark"
+    counted = cited if step.count_words == "with_citations" else line
+    if len(counted.split(None, max(step.min_words, 1) - 1)) < step.min_words:
+        return line, "few_words"
+    return line, None
+
+
+def _has_word_longer_than(line: str, chars: int) -> bool:
+    if len(line) < LONG_LINE:
+        return any(len(word) > chars for word in line.split())
+    return any(match.end() - match.start() > chars for match in WORD.finditer(line))
+
+
+def has_sentences(lines: Sequence[str], least: int, count: Callable[[str, int], int]) -> bool:
+    """True if the lines, none of them blank, hold `least` sentences by this splitter.
+
+    It is rarely asked: each line holds one sentence, and no more than one for each end mark with something after it.
+    """
+    if len(lines) >= least:
+        return True
+    if sum(english.most_sentences(line) for line in lines) < least:
+        return False
+    missing = least - len(lines)
+    for line in lines:
+        missing -= count(line, missing + 1) - 1
+        if missing <= 0:
+            return True
+    return False
+
+
+def punkt_sentences(text: str, least: int) -> int:
+    """Punkt English sentences of a text, exact up to `least`, from there on any number that is not smaller.
+
+    Punkt decides locally, so a prefix with two sentences more than asked for settles the question for a long text.
+    """
+    size = 4096
+    while size < len(text):
+        found = sum(1 for _ in _punkt().span_tokenize(text[:size]))
+        if found >= least + 2:
+            return found - 2
+        size *= 4
+    return sum(1 for _ in _punkt().span_tokenize(text))
+
+
+def spacy_sentences(text: str, least: int) -> int:
+    """Sentences of a line by spaCy's blank English sentencizer (datatrove's splitter), at least one."""
+    return english.sentences(text, least)
+
+
+@cache
+def _punkt() -> PunktSentenceTokenizer:
+    return PunktSentenceTokenizer(load_model("english"))
+
+
+SPLITTERS: dict[str, Callable[[str, int], int]] = {"punkt": punkt_sentences, "spacy": spacy_sentences}
+
+
+def dolma_c4(text: str, step: DolmaC4) -> Outcome:
+    """dolma's c4_v1 or c4_v2, and its mixer: page tags drop, the spans of tagged lines are cut from the raw text.
+
+    A line is what stands between line feeds; blank lines carry both line tags. v2 measures its spans on the
+    lower-cased text and cuts them from the raw one, so a letter that changes length (`İ`) shifts them, as there.
+    """
+    low = text.lower()
+    tokens = low.split()
+    javascript = "javascript" in tokens if step.version == 1 else "javascript" in low
+    tags = {
+        "has_naughty_word": _is_naughty(low, tokens, step.badwords),
+        "has_javascript": javascript,
+        "has_lorem_ipsum": "lorem ipsum" in low,
+        "has_curly_brace": "{" in low,
+    }
+    order = tags if step.version == 1 else reversed(tags)
+    dropped: Counter[str] = Counter()
+    out: list[str] = []
+    start = last = 0
+    for line in (text if step.version == 1 else low).split("\n"):
+        end = start + len(line) + 1
+        line = line.strip() if step.version == 2 else line.lower().strip()
+        no_mark, few = not line.endswith((".", "?", "!", '"')), _fewer_words(line, step.min_words)
+        dropped.update({"lines_with_no_ending_punctuation": no_mark, "lines_with_too_few_words": few})
+        if no_mark or few:
+            out.append(text[last:start])
+            last = end
+        start = end
+    out.append(text[last:])
+    return Outcome("".join(out), tuple(tag for tag in order if tags[tag]), +dropped)
+
+
+def _fewer_words(line: str, least: int) -> bool:
+    return len(line.split(None, max(least, 1) - 1)) < least
+
+
+def _is_naughty(low: str, tokens: Iterable[str], name: WordList) -> bool:
+    """dolma's test: an entry without a blank equals a token, or one with a blank is anywhere in a line."""
+    single, phrases = _naughty(name)
+    if not single.isdisjoint(tokens):
+        return True
+    if not low.isascii():
+        low = SURROGATE.sub("\ufffd", low)
+    return bool(phrases.find_matches_as_indexes(low))
+
+
+@cache
+def _naughty(name: WordList) -> tuple[frozenset[str], AhoCorasick]:
+    entries = word_list(name)
+    return frozenset(w for w in entries if " " not in w), AhoCorasick([w for w in entries if " " in w])
