@@ -1,0 +1,187 @@
+"""Causal attention with ALiBi and document masks behind one signature, whichever kernel computes it.
+
+`backend(impl, view)` gives the function that each block of one forward pass calls; what the blocks share (the bias,
+the block mask) is made once. Reads and writes nothing. Definition: llm-foundry `attention.py`, reference 1.3 and 1.6.
+"""
+
+# B batch, T queries, S keys (the T queries are the last T of the S positions), N heads, H head dim
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from mixlab.errors import ConfigError, nearest
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q_BNTH, k_BNSH, v_BNSH) -> ctx_BNTH."""
+FLEX_MIN_HEAD_DIM = 16  # smallest tile of FlexAttention's Triton kernel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What one forward pass lets a query see."""
+
+    slopes: tuple[float, ...]
+    """ALiBi slope of each head, from `alibi_slopes`."""
+    scale: float
+    """Multiplies q k^T before the bias."""
+    n_queries: int
+    n_keys: int
+    device: torch.device
+    documents: Tensor | None = None
+    """Document of each key, (B, S); a query sees its own document only. None: everything before it."""
+
+
+def alibi_slopes(n_heads: int, bias_max: int = 8) -> tuple[float, ...]:
+    """Slope of each head, in head order, for any number of heads (Press et al. 2022; llm-foundry `gen_slopes`).
+
+    >>> alibi_slopes(6)
+    (0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125)
+    """
+    power = 2 ** math.ceil(math.log2(n_heads))
+    slopes = [2.0 ** -(i * bias_max / power) for i in range(1, power + 1)]
+    if power != n_heads:
+        slopes = (slopes[1::2] + slopes[0::2])[:n_heads]
+    return tuple(slopes)
+
+
+def resolve(impl: str, device: torch.device | str, precision: str) -> str:
+    """The backend that `impl` means on this device: itself, or for `auto` the best that is there.
+
+    Raises ConfigError where a named backend cannot run; nothing falls back in silence.
+    """
+    if impl not in (*BACKENDS, "auto"):
+        raise ConfigError(f"model.attn_impl={impl} is not known.{nearest(impl, [*BACKENDS, 'auto'])}")
+    on_gpu = torch.device(device).type == "cuda"
+    has_flash = importlib.util.find_spec("flash_attn") is not None
+    if impl == "auto":
+        if not on_gpu:
+            return "sdpa"  # measured: within 5 % of the reference in speed, without keeping every score for backward
+        return "flash" if has_flash and precision == "bf16" else "flex"
+    if impl in ("flex", "flash") and not on_gpu:
+        why = "FlexAttention has no backward pass on a CPU" if impl == "flex" else "flash-attn is for GPUs"
+        raise ConfigError(f"model.attn_impl={impl} needs a GPU ({why}). Use torch, sdpa or auto.")
+    if impl == "flash" and not has_flash:
+        raise ConfigError(
+            "model.attn_impl=flash needs the package flash-attn: pip install 'mixlab[flash]', or use auto."
+        )
+    if impl == "flash" and precision != "bf16":
+        raise ConfigError(f"model.attn_impl=flash needs train.precision=bf16, not {precision}. Use sdpa or auto.")
+    return impl
+
+
+def backend(impl: str, view: View) -> Attend:
+    """The attention function of one forward pass; `impl` is a name that `resolve` returned."""
+    return BACKENDS[impl](view)
+
+
+def torch_attention(view: View) -> Attend:
+    """The reference: every step written out, on any device."""
+    bias = _bias_of(view)
+
+    def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
+        scores_BNTS = (q_BNTH * view.scale) @ k_BNSH.transpose(-1, -2)
+        scores_BNTS = scores_BNTS.float().add_(bias)  # the bias stays float32, and so do the scores it is added to
+        return torch.softmax(scores_BNTS, -1).to(v_BNSH.dtype) @ v_BNSH
+
+    return attend
+
+
+def sdpa_attention(view: View) -> Attend:
+    """torch's scaled_dot_product_attention with ALiBi, causality and documents as one additive mask."""
+    bias = _bias_of(view)
+    bias_BNTS = bias if bias.dim() == 4 else bias[None]
+
+    def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
+        mask = bias_BNTS.to(q_BNTH.dtype)
+        return scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, attn_mask=mask, scale=view.scale)
+
+    return attend
+
+
+def flex_attention(view: View) -> Attend:
+    """FlexAttention: ALiBi as a score function, causality and documents as a block mask that skips blocks. GPU."""
+    from torch.nn.attention.flex_attention import create_block_mask  # loads the compiler: seconds, GPU runs only
+
+    slopes_N = torch.tensor(view.slopes, device=view.device)
+    docs_BS, shift = view.documents, view.n_keys - view.n_queries
+
+    def biased(score: Tensor, _b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return score - slopes_N[head] * (query + shift - key)
+
+    def visible(b: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        causal = query + shift >= key
+        return causal if docs_BS is None else causal & (docs_BS[b, query + shift] == docs_BS[b, key])
+
+    n_rows = None if docs_BS is None else docs_BS.shape[0]
+    mask = create_block_mask(visible, n_rows, None, view.n_queries, view.n_keys, device=str(view.device))
+
+    def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
+        if q_BNTH.shape[-1] < FLEX_MIN_HEAD_DIM:
+            raise ConfigError(
+                f"model.attn_impl=flex needs a head dimension of {FLEX_MIN_HEAD_DIM} or more, not {q_BNTH.shape[-1]}: "
+                "use fewer heads, or sdpa."
+            )
+        return _compiled_flex()(q_BNTH, k_BNSH, v_BNSH, score_mod=biased, block_mask=mask, scale=view.scale)
+
+    return attend
+
+
+def flash_attention(view: View) -> Attend:
+    """flash-attn 2 with `alibi_slopes`. Its backward pass is not repeatable to the last digit (atomics in dQ)."""
+    from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]  # an extra, GPU only
+
+    if view.documents is not None:
+        raise ConfigError(
+            "model.attn_impl=flash does not mask documents yet (attn_uses_sequence_id): use flex or sdpa."
+        )
+    slopes_N = torch.tensor(view.slopes, device=view.device, dtype=torch.float32)
+
+    def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
+        q_BTNH, k_BSNH, v_BSNH = (x.transpose(1, 2) for x in (q_BNTH, k_BNSH, v_BNSH))
+        ctx_BTNH = flash_attn_func(q_BTNH, k_BSNH, v_BSNH, softmax_scale=view.scale, causal=True, alibi_slopes=slopes_N)
+        return ctx_BTNH.transpose(1, 2)
+
+    return attend
+
+
+def _bias_of(view: View) -> Tensor:
+    """ALiBi and the masks as float32 to add to scores: (N, T, S), or (B, N, T, S) with documents."""
+    bias_NTS = _alibi_bias(view.slopes, view.n_queries, view.n_keys, view.device)
+    if view.documents is None:
+        return bias_NTS
+    queries_BT = view.documents[:, -view.n_queries :]
+    foreign_BTS = queries_BT[:, :, None] != view.documents[:, None, :]
+    return bias_NTS[None].masked_fill(foreign_BTS[:, None], -math.inf)
+
+
+@lru_cache(maxsize=2)
+def _alibi_bias(slopes: tuple[float, ...], n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+    """-slope * (i - j) for j <= i and -inf above, (N, T, S) float32; kept, as every step asks for the same one."""
+    with torch.inference_mode(False):  # a tensor born in inference mode could not be used in training later
+        query_T1 = torch.arange(n_keys - n_queries, n_keys, device=device)[:, None]
+        ahead_TS = (torch.arange(n_keys, device=device)[None] - query_T1).float()
+        slopes_N11 = torch.tensor(slopes, device=device, dtype=torch.float32)[:, None, None]
+        return (slopes_N11 * ahead_TS).masked_fill(ahead_TS > 0, -math.inf)
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex() -> Callable[..., Tensor]:
+    """FlexAttention compiled once per process; uncompiled it would materialise every score."""
+    from torch.nn.attention.flex_attention import flex_attention as kernel  # see flex_attention
+
+    return torch.compile(kernel, dynamic=False)
+
+
+BACKENDS: dict[str, Callable[[View], Attend]] = {
+    "torch": torch_attention,
+    "sdpa": sdpa_attention,
+    "flex": flex_attention,
+    "flash": flash_attention,
+}

@@ -1,0 +1,101 @@
+"""Next-token cross entropy fused with the tied output matrix, a block of rows at a time.
+
+The (tokens, vocabulary) logits never exist as a whole: each block is made, turned into its gradient in place and used
+up while it is in the cache. Reads and writes nothing.
+"""
+
+# M tokens, D d_model, V vocab
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = {
+    "cpu": 2**19,
+    "cuda": 2**27,
+}  # logits per block: 2 MB float32 stays in a core's cache; 0.5 GB on a GPU
+LOG2_E = math.log2(math.e)
+
+
+def cross_entropy(
+    x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, *, scale: float = 1.0, z_loss: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """(loss to minimise, mean nats per token); they differ by z_loss * mean(logsumexp^2). Zero for no tokens.
+
+    The logits are scale * x wte^T. The second has no gradient.
+    """
+    return _CrossEntropy.apply(x_MD, wte_VD, targets_M, scale, z_loss)  # pyright: ignore[reportReturnType]
+
+
+@torch.no_grad()
+def nats(x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, *, scale: float = 1.0) -> Tensor:
+    """-log p of each target, (M,) float32, without a gradient."""
+    blocks = [_block(x, wte_VD, t, scale)[0] for x, t in _rows(x_MD, wte_VD, targets_M)]
+    return torch.cat(blocks) if blocks else x_MD.new_zeros(0)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The gradient is made on the way forward, as the softmax is at hand there; backward only scales it."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, scale: float, z_loss: float) -> Any:
+        count = max(1, len(targets_M))
+        wte_cast_VD = wte_VD.to(x_MD.dtype)
+        grad_x_MD = torch.empty_like(x_MD)
+        grad_wte_DV = wte_VD.new_zeros(wte_VD.shape[::-1], dtype=torch.promote_types(x_MD.dtype, torch.float32))
+        nats_sum, square_sum = grad_wte_DV.new_zeros(()), grad_wte_DV.new_zeros(())
+        done = 0
+        for x, targets in _rows(x_MD, wte_VD, targets_M):
+            nats_M, lse_M, exp_MV, total_M1 = _block(x, wte_cast_VD, targets, scale)
+            nats_sum += nats_M.sum()
+            square_sum += lse_M.square().sum()
+            if any(ctx.needs_input_grad):
+                # d loss / d logit = softmax * (1 + 2 z lse) - onehot, over count; the softmax's 1 / total stays outside
+                lift_M1 = 1 + 2 * z_loss * lse_M[:, None]
+                exp_MV.scatter_add_(1, targets[:, None], -total_M1 / lift_M1)
+                factor_M1 = lift_M1 * (scale / count) / total_M1
+                exp_MV = exp_MV.to(x.dtype)
+                grad_x_MD[done : done + len(x)] = (exp_MV @ wte_cast_VD) * factor_M1
+                _add_product(grad_wte_DV, (x * factor_M1).to(x.dtype).T, exp_MV)
+            done += len(x)
+        ctx.save_for_backward(grad_x_MD, grad_wte_DV)
+        mean = nats_sum / count
+        ctx.mark_non_differentiable(mean)
+        return mean + z_loss * square_sum / count, mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad_x_MD, grad_wte_DV = ctx.saved_tensors
+        return grad_x_MD * grads[0].to(grad_x_MD.dtype), grad_wte_DV.T * grads[0], None, None, None
+
+
+def _block(x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(nats_M, logsumexp_M, exp(logit - max)_MV, its row sums_M1), float32 or wider; exp2 is twice as fast as exp."""
+    logits_MV = x_MD @ wte_VD.to(x_MD.dtype).T
+    logits_MV = logits_MV.to(torch.promote_types(logits_MV.dtype, torch.float32))
+    target_M1 = logits_MV.gather(1, targets_M[:, None])
+    top_M1 = logits_MV.amax(1, keepdim=True)
+    torch.add(top_M1 * (-scale * LOG2_E), logits_MV, alpha=scale * LOG2_E, out=logits_MV)
+    exp_MV = logits_MV.exp2_()
+    total_M1 = exp_MV.sum(1, keepdim=True)
+    lse_M1 = total_M1.log() + scale * top_M1
+    return (lse_M1 - scale * target_M1)[:, 0], lse_M1[:, 0], exp_MV, total_M1
+
+
+def _rows(x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of (x, targets) whose logits fit the cache; none for no targets."""
+    elements = BLOCK_ELEMENTS["cuda" if x_MD.device.type == "cuda" else "cpu"]
+    rows = max(16, elements // wte_VD.shape[0])
+    for at in range(0, len(targets_M), rows):
+        yield x_MD[at : at + rows], targets_M[at : at + rows]
+
+
+def _add_product(sum_DV: Tensor, a_DM: Tensor, b_MV: Tensor) -> None:
+    """sum += a b, without a temporary where the types agree."""
+    if a_DM.dtype == sum_DV.dtype:
+        sum_DV.addmm_(a_DM, b_MV)
+    else:
+        sum_DV += a_DM @ b_MV

@@ -1,0 +1,169 @@
+"""A run's diary: metrics.jsonl, events.jsonl and status.json, written by the training process alone.
+
+What it carries from one step to the next is in `state()`, so a resumed run writes the lines the first would have.
+"""
+
+import json
+import math
+import os
+import socket
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from mixlab.errors import RunFailed
+from mixlab.workspace import append_line, disk_errors, read_lines
+
+HEARTBEAT_SECONDS = 2.0
+LINES = 100  # metric lines a run, about
+SPIKE_WINDOW = 128  # steps (OLMo-core SkipStepAdamW)
+SPIKE_SIGMAS = 6.0
+SPIKE_MIN_STEPS = 32
+
+State = Literal["queued", "running", "finished", "failed"]
+
+
+class Logbook:
+    """Context of a training run; leaving it by an exception leaves a status that says why."""
+
+    def __init__(self, out: Path, *, steps: int, tokens_per_step: int):
+        self.out = out
+        self.steps = steps
+        self.tokens_per_step = tokens_per_step
+        self.every = max(1, steps // LINES)
+        self.step = 0
+        self._losses: list[float] = []  # since the last line
+        self._recent: deque[float] = deque(maxlen=SPIKE_WINDOW)
+        self._seconds = 0.0  # of training since the last line, evaluation and saving left out
+        self._timed_steps = 0
+        self._speed = 0.0
+        self._written_at = -math.inf
+        self._reason: str | None = None
+        self._host = socket.gethostname()
+
+    def __enter__(self) -> "Logbook":
+        with disk_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        self.status("running")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is None or isinstance(error, SystemExit):
+            return
+        with suppress(OSError):  # the disk may be what failed; the error under way says more than this one would
+            if isinstance(error, KeyboardInterrupt):
+                self.status("queued", "interrupted")
+            else:
+                self.status("failed", self._reason or str(error) or repr(error))
+
+    def record(self, loss: float, lr: float, grad_norm: float, seconds: float) -> None:
+        """Takes the numbers of one step (nats per token, rate used, norm before clipping, wall time).
+
+        Raises RunFailed if loss or norm is not finite; call it before anything of this step is saved.
+        """
+        self.step += 1
+        self._seconds += seconds
+        self._timed_steps += 1
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            self._diverged(loss, grad_norm)
+        self._watch(loss)
+        self._losses.append(loss)
+        if self.step % self.every == 0 or self.step == self.steps:
+            self._write_line(lr, grad_norm)
+        if time.monotonic() - self._written_at >= HEARTBEAT_SECONDS:
+            self.status("running")
+
+    def event(self, level: str, kind: str, text: str) -> None:
+        """One line in events.jsonl, on the disk when this returns."""
+        row = {"ts": time.time(), "step": self.step, "level": level, "kind": kind, "text": text}
+        with disk_errors(self.out):
+            append_line(self.out / "events.jsonl", row, sync=True)
+
+    def status(self, state: State, reason: str | None = None) -> None:
+        """Replaces status.json; its heartbeat tells other processes that this one lives."""
+        self._written_at = time.monotonic()
+        row: dict[str, Any] = {
+            "state": state,
+            "step": self.step,
+            "steps": self.steps,
+            "tokens": self.step * self.tokens_per_step,
+            "tokens_per_s": round(self._speed, 1),
+            "heartbeat": time.time(),
+            "pid": os.getpid(),
+            "host": self._host,
+        }
+        if reason is not None:
+            row["reason"] = reason
+        tmp = self.out / ".status.json.tmp"
+        with disk_errors(self.out):
+            tmp.write_text(
+                json.dumps(row, ensure_ascii=False), encoding="utf-8"
+            )  # no fsync: stale is fine, torn is not
+            os.replace(tmp, self.out / "status.json")
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed logbook needs, as JSON."""
+        return {"losses": self._losses, "recent": list(self._recent)}
+
+    def resume(self, step: int, state: dict[str, Any]) -> None:
+        """Goes on after `step` steps: rows of later steps leave the files, as if they had never been written.
+
+        Rows of an evaluation at this very step leave too: it comes after the checkpoint, so it is made again.
+        """
+        self.step = step
+        self._losses = list(state.get("losses", ()))
+        self._recent = deque(state.get("recent", ()), maxlen=SPIKE_WINDOW)
+        with disk_errors(self.out):
+            for name, last in (("metrics", step), ("events", step), ("scores", step - 1), ("samples", step - 1)):
+                truncate(self.out / f"{name}.jsonl", last)
+
+    def _write_line(self, lr: float, grad_norm: float) -> None:
+        self._speed = self._timed_steps * self.tokens_per_step / max(self._seconds, 1e-9)
+        metrics = {
+            "loss/train": math.fsum(self._losses) / len(self._losses),
+            "lr": lr,
+            "grad_norm": grad_norm,
+            "tokens_per_s": round(self._speed, 1),
+        }
+        row = {"step": self.step, "tokens": self.step * self.tokens_per_step, "ts": time.time(), "m": metrics}
+        with disk_errors(self.out):
+            append_line(self.out / "metrics.jsonl", row)
+        self._losses, self._seconds, self._timed_steps = [], 0.0, 0
+
+    def _watch(self, loss: float) -> None:
+        """Writes an event for a loss far above the recent ones."""
+        n = len(self._recent)
+        if n >= SPIKE_MIN_STEPS:
+            mean = sum(self._recent) / n
+            sd = math.sqrt(sum((x - mean) ** 2 for x in self._recent) / n)
+            if loss > mean + SPIKE_SIGMAS * sd:
+                self.event("warning", "spike", f"loss {loss:.4f}, recent mean {mean:.4f}, standard deviation {sd:.4f}")
+        self._recent.append(loss)
+
+    def _diverged(self, loss: float, grad_norm: float) -> None:
+        self._reason = f"diverged at step {self.step}"
+        self.event("error", "nan", f"{self._reason}: loss {loss}, gradient norm {grad_norm}")
+        raise RunFailed(
+            f"{self.out.name} {self._reason} of {self.steps}: loss {loss}, gradient norm {grad_norm}. Its last "
+            "checkpoint is kept, and the same command would end here again: lower train.lr, or lengthen "
+            "train.warmup_tokens."
+        )
+
+
+def truncate(path: Path, last_step: int) -> None:
+    """Leaves the rows up to `last_step` in a JSON-lines file, by replacing it whole; no row, no file."""
+    if not path.exists():
+        return
+    kept = [row for row in read_lines(path) if row["step"] <= last_step]
+    if not kept:
+        path.unlink()
+        return
+    tmp = path.with_name(f".{path.name}.tmp")
+    with open(tmp, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(tmp, path)

@@ -1,0 +1,42 @@
+"""The fused cross entropy against torch's, value and gradient."""
+
+import pytest
+import torch
+
+from mixlab.model import loss as loss_module
+from mixlab.model.loss import cross_entropy, nats
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("block", [16 * 40, 2**19])  # three blocks, one block
+def test_value_and_gradients_are_torchs(z_loss, scale, block, monkeypatch):
+    monkeypatch.setitem(loss_module.BLOCK_ELEMENTS, "cpu", block)
+    torch.manual_seed(0)
+    x = (3 * torch.randn(37, 8, dtype=torch.float64)).requires_grad_()
+    w = torch.randn(40, 8, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 40, (37,))
+    logits = scale * x @ w.T
+    plain = torch.nn.functional.cross_entropy(logits, targets)
+    expected = plain + z_loss * logits.logsumexp(1).square().mean()
+    expected_grads = torch.autograd.grad(3 * expected, (x, w))
+    total, ce = cross_entropy(x, w, targets, scale=scale, z_loss=z_loss)
+    assert torch.allclose(torch.stack((total, ce)), torch.stack((expected, plain)), atol=1e-12, rtol=0)
+    assert not ce.requires_grad
+    for ours, theirs in zip(torch.autograd.grad(3 * total, (x, w)), expected_grads, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12, rtol=0)
+    per_token = nats(x, w, targets, scale=scale)
+    assert torch.allclose(per_token, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
+
+
+def test_extreme_logits_stay_finite():
+    x, w = torch.tensor([[1000.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert nats(x, w, torch.tensor([1])).item() == 2000.0
+
+
+def test_no_tokens_give_zero_not_nan():
+    x, w = torch.zeros(0, 4, requires_grad=True), torch.zeros(5, 4, requires_grad=True)
+    total, _ = cross_entropy(x, w, torch.zeros(0, dtype=torch.int64))
+    total.backward()
+    assert total.item() == 0.0
+    assert w.grad is not None and not w.grad.any()

@@ -1,0 +1,73 @@
+"""Optimizers against composer's and llm-foundry's numbers; schedules against their definitions."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mixlab.errors import ConfigError
+from mixlab.train.optim import SCHEDULES, learning_rate, make_optimizer, set_lr
+from mixlab.types import TrainSpec
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "mpt" / "optimizer_golden.json"
+LR = 0.06
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason=f"golden data not there: {GOLDEN}")
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        ("adamw", "DecoupledAdamW(betas=.9,.95,eps=1e-8,wd=1e-4)"),
+        ("adamw", "torch.AdamW(wd=1e-4/lr0)"),
+        ("lion", "DecoupledLionW(betas=.9,.95,wd=1e-4)"),
+    ],
+)
+def test_trajectories_are_the_decoupled_optimizers(optimizer, name):
+    model = nn.Module()
+    model.p = nn.Parameter(torch.tensor([[1.0, -2.0, 0.5, 3.0]], dtype=torch.float64))
+    ours = make_optimizer(model, TrainSpec(optimizer=optimizer, lr=LR, weight_decay=1e-4 / LR, betas=(0.9, 0.95)))
+    for t, expected in enumerate(json.loads(GOLDEN.read_text())[name]):
+        p = model.p.detach()[0].tolist()
+        gradient = [math.sin(3 * p[0] + t), 0.1 * p[1] ** 2, math.cos(p[2] + 0.3 * t), -0.2 * p[3]]
+        model.p.grad = torch.tensor([gradient], dtype=torch.float64)
+        set_lr(ours, LR * (0.1 + 0.45 * (1 + math.cos(math.pi * t / 12))))
+        ours.step()
+        assert model.p.detach()[0].tolist() == pytest.approx(expected, abs=1e-12, rel=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_matrices_decay_and_vectors_do_not(optimizer):
+    model = nn.Linear(2, 2)
+    ours = make_optimizer(model, TrainSpec(optimizer=optimizer, lr=0.1, weight_decay=0.5))
+    before = [p.detach().clone() for p in (model.weight, model.bias)]
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    ours.step()
+    assert torch.allclose(model.weight, before[0] * 0.95)
+    assert torch.equal(model.bias, before[1])
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_warm_up_starts_at_zero_and_the_end_is_as_told(schedule):
+    spec = TrainSpec(lr=2.0, warmup_tokens=100, lr_final_frac=0.1, schedule=schedule)
+    rates = [learning_rate(spec, t, 1000) for t in range(0, 1001, 10)]
+    assert rates[:11] == pytest.approx([0.2 * i for i in range(11)])
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+    assert rates[-1] == pytest.approx(2.0 if schedule == "constant" else 0.2)
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert learning_rate(TrainSpec(lr=2.0, warmup_tokens=0), 0, 1000) == 2.0
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adamm"}, {"schedule": "cosin"}])
+def test_an_unknown_name_is_refused_with_the_nearest_one(changes):
+    with pytest.raises(ConfigError, match="Did you mean"):
+        spec = replace(TrainSpec(), **changes)
+        make_optimizer(nn.Linear(2, 2), spec)
+        learning_rate(spec, 10**6, 10**7)
