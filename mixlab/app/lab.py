@@ -1,0 +1,206 @@
+"""What the pages read: frames of the lab, kept until a file changes. Reads through results.store, writes nothing.
+
+Every frame is cached under the lab's path and a stamp (newest change and size of the files it is made of), so a rerun
+of a page reads nothing that did not change, and a page never shows older data than the disk holds.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from mixlab.results.store import Store
+from mixlab.workspace import MANIFEST, Workspace, read_json
+
+LIVE_SECONDS = 3
+"""How often live parts of a page look again while a run is running."""
+STATE_SECONDS = 10
+"""A run can be lost without any file changing, so states are looked at again after this time."""
+ALWAYS = ("label", "state", "bpb_macro")
+BOOKKEEPING = (
+    *("run_id", "name", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
+    *("wall_s", "tokens_per_s", "bpb_macro_stderr"),
+)
+"""Columns that differ from run to run without telling the runs apart."""
+STATES = ("running", "queued", "finished", "failed", "lost")
+Stamp = tuple[int, int, int]
+
+
+def runs() -> pd.DataFrame:
+    """One row a run, as `Store.runs`, with a `label` short enough for a legend."""
+    ws = Workspace.open()
+    return _runs(str(ws.root), _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json")))
+
+
+def best_mixes() -> pd.DataFrame:
+    """Finished mixes, lowest macro bits per byte first: the columns of the view `leaderboard`."""
+    ws = Workspace.open()
+    return _best(str(ws.root), _stamp(_run_files(ws, "scores.jsonl", "done.json")))
+
+
+def sources() -> pd.DataFrame:
+    """One row a prepared source, by name, the newest where there are several: the columns of `Store.sources`."""
+    ws = Workspace.open()
+    return _sources(str(ws.root), _stamp([ws.database, *ws.root.glob("tokens/*/manifest.json")]))
+
+
+def scores(run_ids: Sequence[str]) -> pd.DataFrame:
+    """Held-out bits per byte over training, long: run_id, tokens, domain (source or `macro`), value."""
+    ws = Workspace.open()
+    return _scores(str(ws.root), _stamp(_run_files(ws, "scores.jsonl")), tuple(run_ids))
+
+
+def losses(run_ids: Sequence[str]) -> pd.DataFrame:
+    """Training loss, long: run_id, tokens, value in nats per token."""
+    ws = Workspace.open()
+    return _losses(str(ws.root), _stamp(_run_files(ws, "metrics.jsonl")), tuple(run_ids))
+
+
+def samples(run_id: str) -> pd.DataFrame:
+    """What the run wrote to each prompt: step, prompt_id, prompt, output. Untrusted text, controls made visible."""
+    ws = Workspace.open()
+    frame = _samples(str(ws.root), _stamp(_run_files(ws, "samples.jsonl")), run_id)
+    return frame.assign(prompt=[visible(t) for t in frame["prompt"]], output=[visible(t) for t in frame["output"]])
+
+
+def verdict() -> tuple[list[str], dict[str, float]] | None:
+    """The last recommendation in sentences, with what came of it if it was tried, and its weights; None before it."""
+    path = Workspace.open().verdict
+    if not path.is_file():
+        return None
+    told = read_json(path)
+    return [*told["sentences"], told["realised"]["words"]], told["mixture"]["weights"]
+
+
+def late(scores: pd.DataFrame) -> pd.DataFrame:
+    """The second half of training: there the runs differ, and the first steps do not flatten the picture."""
+    return scores.loc[scores["tokens"] >= max(scores["tokens"], default=0) / 2]
+
+
+def visible(text: str) -> str:
+    r"""The text with control and direction characters written out, so that it cannot pose as other text.
+
+    >>> visible("a\x1b[31m \u202eb")
+    'a<U+001B>[31m <U+202E>b'
+    """
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"<U+{ord(c):04X}>" for c in text
+    )
+
+
+def is_live(runs: pd.DataFrame) -> bool:
+    """True while some run is waiting or running, so that its part of the page should look again."""
+    return bool(runs["state"].isin(["running", "queued"]).any()) if len(runs) else False
+
+
+def named(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column `run`: the label of each row's run."""
+    labels = dict(zip(runs["run_id"], runs["label"], strict=True))
+    return frame.assign(run=[labels[r] for r in frame["run_id"]])
+
+
+def counts(runs: pd.DataFrame) -> dict[str, int]:
+    """State -> number of runs, states in their usual order, those without runs left out (`finished` stays).
+
+    >>> counts(pd.DataFrame({"state": ["failed", "finished", "finished"]}))
+    {'finished': 2, 'failed': 1}
+    """
+    got = Counter(runs["state"])
+    return {s: got[s] for s in (*STATES, *sorted(set(got) - set(STATES))) if s == "finished" or got[s]}
+
+
+def filtered(runs: pd.DataFrame, text: str, states: Iterable[str], sweeps: Iterable[str]) -> pd.DataFrame:
+    """Runs that hold every word of `text` somewhere in their row and are in these states and sweeps (none: any)."""
+    words, wanted = text.lower().split(), {"state": set(states), "sweep": set(sweeps)}
+
+    def is_wanted(run: dict[str, Any]) -> bool:
+        told = " ".join(map(str, run.values())).lower()
+        return all(word in told for word in words) and all(run[c] in some for c, some in wanted.items() if some)
+
+    return runs.loc[[is_wanted(run) for run in runs.to_dict("records")]]
+
+
+def columns(runs: pd.DataFrame, *, only_differing: bool) -> list[str]:
+    """Columns for the table, what matters first: state, bits per byte, shares, then the settings and the bookkeeping.
+
+    `only_differing` leaves out columns in which all runs agree, and the bookkeeping.
+
+    >>> columns(pd.DataFrame({"label": ["a", "b"], "seed": [0, 0], "steps": [1, 2]}), only_differing=True)
+    ['label', 'steps']
+    """
+    shares = [c for c in runs.columns if c.startswith("w_")]
+    bpb = [c for c in runs.columns if c.startswith("bpb_") and c not in ALWAYS]
+    order = [c for c in dict.fromkeys([*ALWAYS, "reason", *shares, *bpb, *runs.columns]) if c in runs.columns]
+    if not only_differing:
+        return order
+    return [c for c in order if c in ALWAYS or (c not in BOOKKEEPING and len(set(runs[c].astype(str))) > 1)]
+
+
+def mixes(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs' mixtures, long: run (label), source, weight (share of training tokens)."""
+    columns = [c for c in runs.columns if c.startswith("w_")]
+    told = {run["label"]: {c.removeprefix("w_"): run[c] for c in columns} for run in runs.to_dict("records")}
+    return bars(told).dropna()
+
+
+def bars(mixtures: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Named mixtures in the shape of `mixes`."""
+    told = [(name, source, w) for name, weights in mixtures.items() for source, w in weights.items()]
+    return pd.DataFrame(told, columns=["run", "source", "weight"])
+
+
+def _run_files(ws: Workspace, *names: str) -> list[Path]:
+    return [ws.database, *(run / name for run in ws.runs() for name in ("run.json", *names))]
+
+
+def _stamp(files: Iterable[Path]) -> Stamp:
+    """(files there, newest change in ns, bytes together)."""
+    stats = [path.stat() for path in files if path.exists()]
+    return len(stats), max((s.st_mtime_ns for s in stats), default=0), sum(s.st_size for s in stats)
+
+
+@st.cache_data(max_entries=4, ttl=STATE_SECONDS, show_spinner=False)
+def _runs(root: str, stamp: Stamp) -> pd.DataFrame:
+    frame = Store.open(Workspace(Path(root))).runs()
+    if frame.empty:
+        return frame
+    label = frame["name"].astype(str) + " s" + frame["seed"].astype("Int64").astype(str)
+    return frame.assign(label=label.where(~label.duplicated(keep=False), frame["run_id"]))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _sources(root: str, stamp: Stamp) -> pd.DataFrame:
+    frame = Store.open(Workspace(Path(root))).sources()
+    made = [(Path(path) / MANIFEST).stat().st_mtime_ns for path in frame["path"]]
+    newest = frame.assign(made=made).sort_values(["source", "made"]).drop_duplicates("source", keep="last")
+    return newest.drop(columns="made").reset_index(drop=True)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _best(root: str, stamp: Stamp) -> pd.DataFrame:
+    return Store.open(Workspace(Path(root))).sql("SELECT * FROM leaderboard WHERE n_scored > 0")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _scores(root: str, stamp: Stamp, run_ids: tuple[str, ...]) -> pd.DataFrame:
+    long = Store.open(Workspace(Path(root))).scores(list(run_ids))
+    long = long.loc[long["task"].str.startswith("bpb/")]
+    return long.assign(domain=[task.removeprefix("bpb/") for task in long["task"]]).loc[
+        :, ["run_id", "tokens", "domain", "value"]
+    ]
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _losses(root: str, stamp: Stamp, run_ids: tuple[str, ...]) -> pd.DataFrame:
+    return (
+        Store.open(Workspace(Path(root))).metrics(list(run_ids), ["loss/train"]).loc[:, ["run_id", "tokens", "value"]]
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _samples(root: str, stamp: Stamp, run_id: str) -> pd.DataFrame:
+    return Store.open(Workspace(Path(root))).samples([run_id])

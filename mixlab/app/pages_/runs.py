@@ -1,0 +1,114 @@
+"""Runs: every run in one table; the chosen ones with their curves, mixtures and samples."""
+
+import streamlit as st
+
+from mixlab.app import lab
+from mixlab.results import charts
+
+SHOWN_RUNS = 9  # more lines cannot be told apart in one chart
+
+state = st.session_state
+
+st.title("Runs")
+runs = lab.runs()
+if runs.empty:
+    st.write("No runs in this lab yet. Start with the demo, or with one run of your own:")
+    st.code("mixlab demo\nmixlab run mixture=uniform", language="bash")
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    text = st.text_input("Search", key="q", bind="query-params", placeholder="name, mix, source …", width=260)
+    states = st.multiselect("State", sorted(set(runs["state"])), key="state", bind="query-params", width=220)
+    sweeps = st.multiselect("Sweep", sorted(set(runs["sweep"].dropna())), key="sweep", bind="query-params", width=220)
+    only = st.toggle("Only differing columns", value=True, key="only_differing", bind="query-params")
+found = lab.filtered(runs, text or "", states, sweeps)
+shown = lab.columns(found, only_differing=only)
+
+
+def take_rows() -> None:
+    """The rows ticked in the table become the chosen runs; chosen runs that the filter hides stay chosen."""
+    ticked = list(found["run_id"].iloc[state[table_key].selection.rows])
+    state["run"] = [*(r for r in state["run"] if r not in set(found["run_id"])), *ticked]
+
+
+place = st.container()  # the table stands above the chosen runs, but shows them ticked, so it is drawn after them
+labels = dict(zip(runs["run_id"], runs["label"], strict=True))
+hint = "Tick rows above, or choose here"
+chosen = st.multiselect("Chosen runs", list(labels), key="run", bind="query-params", placeholder=hint)
+if found.empty:
+    place.write("No run matches these filters. Clear them to see all runs.")
+else:
+    table_key = "table" + str(hash(tuple(found["run_id"])))
+    state[table_key] = {"selection": {"rows": [i for i, r in enumerate(found["run_id"]) if r in chosen]}}
+    shares = {
+        c: st.column_config.NumberColumn(c.replace("w_", "share "), format="percent") for c in shown if c[:2] == "w_"
+    }
+    bpb = {c: st.column_config.NumberColumn(c.replace("_", " "), format="%.4f") for c in shown if c[:4] == "bpb_"}
+    place.dataframe(
+        found,
+        key=table_key,
+        hide_index=True,
+        height=min(38 + 35 * len(found), 420),
+        column_order=shown,
+        column_config={"label": st.column_config.TextColumn("Run", pinned=True), **shares, **bpb},
+        on_select=take_rows,
+        selection_mode="multi-row",
+        placeholder="",
+        alt=f"{len(found)} of {len(runs)} runs; tick rows to see their curves",
+    )
+    place.caption(f"{len(found)} of {len(runs)} runs. Click a column's head to sort; tick rows to see their curves.")
+
+if not chosen:
+    st.info("Choose one run to see each source's curve, several to compare them.")
+    st.stop()
+picked = runs.loc[runs["run_id"].isin(chosen[:SHOWN_RUNS])]
+if len(chosen) > SHOWN_RUNS:
+    st.warning(f"The charts show the first {SHOWN_RUNS} of {len(chosen)} chosen runs.")
+names = list(picked["label"])
+
+
+@st.fragment(run_every=lab.LIVE_SECONDS if lab.is_live(picked) else None, key="curves")
+def curves() -> None:
+    """Held-out bits per byte and training loss of the picked runs; looks again while one of them is running."""
+    scores, losses = (lab.named(f(list(picked["run_id"])), runs) for f in (lab.scores, lab.losses))
+    sources = sorted(set(scores["domain"]) - {charts.MACRO})
+    st.subheader("Held-out bits per byte")
+    if st.toggle("Only the second half of training", key="late", bind="query-params"):
+        scores = lab.late(scores)
+    if scores.empty:
+        st.write("No evaluation has finished yet; the first comes at step 0.")
+    elif len(picked) == 1:
+        chart = charts.run_bpb(scores, sources)
+        st.altair_chart(chart, key="bpb_run", height=380)
+    else:
+        chart = charts.domain_bpb(scores, charts.MACRO, names)
+        st.altair_chart(chart, key="bpb_macro", height=380)
+        with st.container(key="domains"):
+            grid = st.grid(2, min_column_width=300)
+            for source in sources:
+                chart = charts.domain_bpb(scores, source, names, legend=False)
+                grid.altair_chart(chart, key=f"bpb_{source}", height=260)
+    if len(losses):
+        st.subheader("Training loss")
+        chart = charts.loss(losses, names)
+        st.altair_chart(chart, key="loss", height=320)
+
+
+curves()
+
+st.subheader("Mixtures")
+mixes = lab.mixes(picked)
+chart = charts.weights(mixes, sorted(set(mixes["source"])))
+st.altair_chart(chart, key="mixes")
+
+st.subheader("Samples")
+of = st.selectbox("Run", list(picked["run_id"]), key="sample_run", format_func=lambda r: labels.get(r, r), width=360)
+samples = lab.samples(of or chosen[0])
+if samples.empty:
+    st.write("This run wrote no samples: set `evals.prompts` to a list of prompts to see some.")
+else:
+    steps = sorted(set(samples["step"]))
+    step = st.select_slider("At step", steps, value=steps[-1], key="sample_step") if len(steps) > 1 else steps[-1]
+    for row in samples.loc[samples["step"] == step].sort_values("prompt_id").to_dict("records"):
+        st.text(f"Prompt: {row['prompt']}")
+        st.code(row["output"], language=None, wrap_lines=True)

@@ -1,0 +1,169 @@
+"""Charts as Altair values, shared by the app and the notebooks. Reads frames, writes nothing.
+
+A source has one colour on every chart (Okabe-Ito, safe for colour-blind eyes), fixed by its place in the alphabet of
+the lab's sources. Runs are told apart by a second palette (Tol muted) and by dashes: no meaning hangs on colour alone.
+Each chart carries its takeaway in `description`, which screen readers say, in the app and in a notebook.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
+"""Okabe & Ito (2008), black replaced by grey: it must show on dark paper too."""
+TOL_MUTED = ("#CC6677", "#6699CC", "#999933", "#AA4499", "#44AA99", "#DDCC77", "#882255", "#88CCEE", "#117733")
+"""Paul Tol's muted scheme, indigo replaced by a lighter blue for dark paper."""
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+STROKES: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 2.5, "symbolSize": 500, "symbolOpacity": 1}
+"""A legend of lines shows lines, dashes included."""
+MACRO = "macro"
+"""The unweighted mean over sources; drawn in grey, it is no source."""
+MACRO_COLOUR = "#8C8C8C"
+SMOOTH = 50
+"""The running mean of the training loss takes one in this many of a run's points on either side."""
+
+
+def colours(sources: Sequence[str]) -> dict[str, str]:
+    """Source -> its colour, the same for the same set of sources whatever their order.
+
+    >>> colours(["wiki", "code"])
+    {'code': '#0072B2', 'wiki': '#E69F00'}
+    """
+    return {s: OKABE_ITO[i % len(OKABE_ITO)] for i, s in enumerate(sorted(sources))}
+
+
+def run_bpb(scores: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
+    """One run: held-out bits per byte of every source by training tokens, a line a source.
+
+    `scores` is long: run, tokens, domain (a source or `macro`), value in bits per byte.
+    """
+    known = {**colours(sources), MACRO: MACRO_COLOUR}
+    shown = [d for d in known if d in set(scores["domain"])]
+    return (
+        _lines(scores, _value("bits per byte"))
+        .encode(
+            color=alt.Color("domain:N", scale=_scale(shown, [known[d] for d in shown]), legend=_legend("source")),
+            strokeDash=alt.StrokeDash("domain:N", scale=_dashes(shown), legend=_legend("source", **STROKES)),
+            tooltip=[alt.Tooltip("domain:N", title="source"), *_TOOLTIP],
+        )
+        .properties(description=_alt_curves("Held-out bits per byte by training tokens", scores, "domain"))
+    )
+
+
+def domain_bpb(scores: pd.DataFrame, domain: str, runs: Sequence[str], *, legend: bool = True) -> alt.Chart:
+    """Several runs on one domain: bits per byte by training tokens, a line a run.
+
+    `runs` fixes colours and dashes, so that charts drawn side by side agree; columns as in `run_bpb`.
+    """
+    title = "bits per byte, mean of sources" if domain == MACRO else f"bits per byte on {domain}"
+    frame = scores.loc[scores["domain"] == domain]
+    return _run_lines(frame, runs, title, legend).properties(
+        description=_alt_curves(f"Held-out {title} by training tokens", frame, "run")
+    )
+
+
+def loss(metrics: pd.DataFrame, runs: Sequence[str]) -> alt.LayerChart:
+    """Training loss in nats per token by training tokens: raw values faint, a running mean over them.
+
+    `metrics` is long: run, tokens, value. Where few points stand, the two agree.
+    """
+    raw = _run_lines(metrics, runs, "training loss (nats per token)", legend=True).mark_line(point=False)
+    side = max(1, len(metrics) // max(1, len(runs)) // SMOOTH)
+    window: dict[str, Any] = {"frame": [-side, side], "groupby": ["run"], "sort": [alt.SortField("tokens")]}
+    smooth = raw.transform_window(smooth="mean(value)", **window).encode(y=_value("", field="smooth"))
+    return alt.LayerChart(layer=[raw.mark_line(opacity=0.25, point=False), smooth]).properties(
+        description=_alt_curves("Training loss by training tokens", metrics, "run")
+    )
+
+
+def weights(mixes: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
+    """Mixtures as bars of 100 %, a bar a run. `mixes` is long: run, source, weight (share of training tokens, 0-1)."""
+    known = colours(sources)
+    names = list(dict.fromkeys(mixes["run"]))
+    said = "; ".join(_said_mix(name, mixes) for name in names[:4])
+    return (
+        alt.Chart(mixes)
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "weight:Q", title="share of training tokens", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
+            ),
+            y=alt.Y("run:N", title=None, sort=names, axis=alt.Axis(labelLimit=140)),
+            color=alt.Color("source:N", scale=_scale(list(known), list(known.values())), legend=_legend("source")),
+            order=alt.Order("source:N"),
+            tooltip=["run:N", "source:N", alt.Tooltip("weight:Q", format=".1%")],
+        )
+        .properties(height=alt.Step(26), description=f"Mixtures: {said}")
+    )
+
+
+def predicted_vs_realised(mixes: pd.DataFrame) -> alt.LayerChart:
+    """Predicted against realised bits per byte with the line of equality and each prediction's interval.
+
+    `mixes`: name, predicted, lo, hi, realised, all in bits per byte.
+    """
+    inside = sum(lo <= x <= hi for lo, x, hi in zip(mixes["lo"], mixes["realised"], mixes["hi"], strict=True))
+    least, most = min([*mixes["lo"], *mixes["realised"]]), max([*mixes["hi"], *mixes["realised"]])
+    base = alt.Chart(mixes).encode(x=_value("realised bits per byte", "realised", alt.X))
+    points = base.mark_point(filled=True, size=70, color=OKABE_ITO[0]).encode(
+        y=_value("predicted bits per byte", "predicted"),
+        tooltip=["name:N", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("predicted", "lo", "hi", "realised"))],
+    )
+    spans = base.mark_rule(color=OKABE_ITO[0], opacity=0.6).encode(y=_value("predicted bits per byte", "lo"), y2="hi:Q")
+    equal = (
+        alt.Chart(pd.DataFrame({"realised": [least, most], "predicted": [least, most]}))
+        .mark_line(color=MACRO_COLOUR, strokeDash=[4, 4])
+        .encode(x="realised:Q", y="predicted:Q")
+    )
+    said = f"Predicted against realised bits per byte: {inside} of {len(mixes)} inside the predicted interval"
+    return alt.LayerChart(layer=[equal, spans, points]).properties(description=said)
+
+
+_TOOLTIP = [alt.Tooltip("tokens:Q", format=",", title="tokens"), alt.Tooltip("value:Q", format=".4f", title="value")]
+
+
+def _lines(frame: pd.DataFrame, y: alt.Y) -> alt.Chart:
+    x = alt.X("tokens:Q", title="training tokens", axis=alt.Axis(format="~s", tickCount=5))
+    return alt.Chart(frame).mark_line(point=len(frame) <= 200).encode(x=x, y=y)
+
+
+def _run_lines(frame: pd.DataFrame, runs: Sequence[str], title: str, legend: bool) -> alt.Chart:
+    names, drawn = list(runs), _legend("run", **STROKES) if legend else None
+    palette = [TOL_MUTED[i % len(TOL_MUTED)] for i in range(len(names))]
+    return _lines(frame, _value(title)).encode(
+        color=alt.Color("run:N", scale=_scale(names, palette), legend=drawn),
+        strokeDash=alt.StrokeDash("run:N", scale=_dashes(names), legend=drawn),
+        tooltip=["run:N", *_TOOLTIP],
+    )
+
+
+def _value(title: str, field: str = "value", axis: Any = alt.Y) -> Any:
+    """An axis for a quantity of which the differences matter: it need not start at zero."""
+    return axis(f"{field}:Q", title=title or None, scale=alt.Scale(zero=False))
+
+
+def _scale(names: list[str], palette: Sequence[str]) -> alt.Scale:
+    return alt.Scale(domain=names, range=list(palette))
+
+
+def _dashes(names: list[str]) -> alt.Scale:
+    return alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
+
+
+def _legend(title: str, **look: Any) -> alt.Legend:
+    return alt.Legend(title=title, orient="bottom", columns=2, labelLimit=170, symbolLimit=0, **look)
+
+
+def _alt_curves(what: str, frame: pd.DataFrame, by: str) -> str:
+    """'what: wiki from 3.10 to 2.13; …' for the first few lines, so that the picture can be heard."""
+    finite = frame.dropna(subset=["value"]).sort_values("tokens")
+    ends = finite.groupby(by, sort=False)["value"].agg(["first", "last"])
+    said = [f"{name} from {row['first']:.2f} to {row['last']:.2f}" for name, row in ends.head(6).iterrows()]
+    return f"{what}: {'; '.join(said) or 'no values yet'}" + (f"; and {len(ends) - 6} more" if len(ends) > 6 else "")
+
+
+def _said_mix(name: str, mixes: pd.DataFrame) -> str:
+    shares = mixes.loc[mixes["run"] == name].sort_values("weight", ascending=False)
+    return f"{name} is " + ", ".join(f"{w:.0%} {s}" for s, w in zip(shares["source"], shares["weight"], strict=True))

@@ -1,0 +1,36 @@
+"""One set of settings, whether the app is started by `streamlit run app.py` or by `mixlab app`."""
+
+import tomllib
+
+from mixlab.app import launch
+from tests.app.synthetic_lab import ENTRY, ROOT
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, str]:
+    told = {}
+    for key, value in tree.items():
+        told |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+    return told
+
+
+def test_the_config_file_and_the_flags_say_the_same():
+    config = flat(tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text()))
+    assert {k: v.lower() for k, v in config.items()} == {k: v.lower() for k, v in launch.SETTINGS.items()}
+
+
+def test_the_command_listens_to_this_machine_only():
+    argv = launch.command(8123, headless=True)
+    assert argv[1:4] == ["-m", "streamlit", "run"] and argv[4] == str(launch.ENTRY)
+    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.port=8123"} <= set(argv)
+    assert not any(flag.startswith("--server.port") for flag in launch.command())
+
+
+def test_what_the_app_needs_is_there():
+    assert ENTRY.read_text().count("\n") <= 5
+    for name in ("main.py", "favicon.png", "sliders.js", "sliders.css"):
+        assert (ROOT / "mixlab" / "app" / name).is_file()
+
+
+def test_a_page_is_at_most_150_lines():
+    for page in (ROOT / "mixlab" / "app" / "pages_").glob("*.py"):
+        assert len(page.read_text().splitlines()) <= 150, page.name

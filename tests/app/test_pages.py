@@ -1,0 +1,162 @@
+"""Each page in an empty lab and in a lab with finished, live and failed runs, without a browser."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from streamlit.testing.v1 import AppTest
+
+from mixlab.app import lab as lab_reader
+from tests.app.synthetic_lab import ENTRY, HOSTILE, ROOT
+
+HOME, RUNS, MIX = (f"mixlab/app/pages_/{name}.py" for name in ("home", "runs", "mix"))
+
+
+def show(page: str, **query: str | list[str]) -> AppTest:
+    """The app on one page; any exception fails the test."""
+    at = AppTest.from_file(str(ENTRY), default_timeout=30).run()
+    for key, value in query.items():
+        at.query_params[key] = value
+    at.switch_page(page).run()
+    assert not at.exception, at.exception[0].stack_trace
+    return at
+
+
+def said(at: AppTest) -> str:
+    parts = [
+        at.title,
+        at.subheader,
+        at.markdown,
+        at.caption,
+        at.text,
+        at.code,
+        at.info,
+        at.warning,
+        at.error,
+        at.success,
+    ]
+    return "\n".join(str(element.value) for part in parts for element in part)
+
+
+@pytest.mark.parametrize("page", [HOME, RUNS, MIX])
+def test_an_empty_lab_says_what_to_do(project, page):
+    at = show(page)
+    assert "mixlab demo" in [line for code in at.code for line in code.value.splitlines()]
+    assert not at.dataframe
+
+
+def test_home_counts_states_and_ranks_mixes(lab):
+    at = show(HOME)
+    counts = {m.label: m.value for m in at.metric}
+    assert counts["finished"] == "3" and counts["running"] == "1" and counts["failed"] == "1"
+    best = at.dataframe[0].value
+    assert sorted(best["bpb_macro"]) == list(best["bpb_macro"])
+    assert dict(zip(best["mixture"], best["n_scored"], strict=True)) == {"uniform": 2, "natural": 1}
+    assert "The gain over natural is 0.05 ± 0.01." in said(at)
+
+
+def test_home_without_a_verdict_names_the_command(lab):
+    (lab / "verdict.json").unlink()
+    assert "mixlab recommend" in said(show(HOME))
+
+
+def test_a_damaged_file_is_told_in_words(lab):
+    (lab / "verdict.json").write_text("{")
+    at = show(HOME)
+    assert "This page cannot be shown." in said(at) and "verdict.json" in at.code[-1].value
+
+
+def test_the_runs_table_hides_what_all_runs_share(lab):
+    at = show(RUNS)
+    assert len(at.dataframe[0].value) == 5
+    shown = set(at.dataframe[0].proto.column_order)
+    assert {"label", "state", "bpb_macro", "w_code", "seed"} <= shown
+    assert not {"n_params", "sweep", "device", "path", "run_id"} & shown
+    at.toggle(key="only_differing").set_value(False).run()
+    assert {"n_params", "sweep", "path"} <= set(at.dataframe[0].proto.column_order)
+
+
+def test_runs_are_found_by_words_and_by_state(lab):
+    at = show(RUNS)
+    at.text_input(key="q").set_value("code-x2").run()
+    assert list(at.dataframe[0].value["name"]) == ["code-x2"]
+    at.text_input(key="q").set_value("nothing-like-this").run()
+    assert not at.dataframe and "Clear them" in said(at)
+    at.text_input(key="q").set_value("").run()
+    at.multiselect(key="state").set_value(["failed"]).run()
+    assert list(at.dataframe[0].value["name"]) == ["broken"]
+
+
+def test_one_chosen_run_shows_its_curves_and_its_samples_as_text(lab):
+    at = show(RUNS, run="uniform-s0-aaaa0002")
+    assert len(at.get("vega_lite_chart")) == 3  # bpb of all sources, training loss, mixture
+    assert at.code[0].value == f"at step 200: {lab_reader.visible(HOSTILE)}"
+    assert "\x1b" not in at.code[0].value and "\u202e" not in at.code[0].value
+    assert HOSTILE not in "".join(m.value for m in at.markdown)
+    at.select_slider(key="sample_step").set_value(0).run()
+    assert at.code[0].value.startswith("at step 0")
+
+
+def test_several_chosen_runs_are_compared_domain_by_domain(lab):
+    at = show(RUNS, run=["uniform-s0-aaaa0002", "code-x2-s0-aaaa0004"])
+    assert len(at.get("vega_lite_chart")) == 7  # macro, four sources, training loss, mixtures
+    assert not at.exception
+
+
+def test_the_mix_page_starts_at_the_natural_mix_and_counts_epochs(lab):
+    at = show(MIX)
+    assert at.session_state["mix_state"].weights == (119, 597, 269, 15)
+    assert at.metric[0].value == "100.0%"
+    at.selectbox(key="preset").set_value("uniform").run()
+    at.button(key="use_preset").click().run()
+    assert at.session_state["mix_state"].weights == (250, 250, 250, 250)
+    at.number_input(key="budget").set_value(1_000_000).run()
+    assert "repeated past the limit" in said(at)  # wiki: 250 k of 50 k tokens
+
+
+def test_saving_a_mix_writes_a_value_of_the_group_and_asks_before_replacing(lab, project):
+    at = show(MIX)
+    at.text_input(key="mix_name").set_value("mine").run()
+    assert "mixlab run mixture=mine" in said(at)
+    at.button(key="save").click().run()
+    path = project / "sweeps" / "mixture" / "mine.yaml"
+    saved = yaml.safe_load(path.read_text())
+    assert saved["rule"] == "weights" and saved["name"] == "mine"
+    assert saved["weights"] == {"books": 0.119, "code": 0.597, "docs": 0.269, "wiki": 0.015}
+    path.write_text("kept: true\n")
+    at.button(key="save").click().run()
+    assert "is there already" in said(at) and path.read_text() == "kept: true\n"
+    at.checkbox(key="replace-mine").check().run()
+    at.button(key="save").click().run()
+    assert "kept" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["../evil", ""])
+def test_a_name_that_is_no_name_is_refused_and_writes_nothing(lab, project, name):
+    at = show(MIX)
+    at.text_input(key="mix_name").set_value(name).run()
+    at.button(key="save").click().run()
+    assert "Not saved." in said(at)
+    assert not list(project.rglob("*.yaml"))
+
+
+def test_weights_that_the_browser_made_up_are_ignored(lab):
+    at = show(MIX)
+    before = at.session_state["mix_state"]
+    rev = at.session_state["mix_rev"]
+    at.session_state["mix"] = {"mix": {"rev": rev, "weights": [5000, -4000, 0, 0], "locked": [False] * 4}}
+    at.run()
+    assert not at.exception and at.session_state["mix_state"] == before
+
+
+def test_the_app_starts_without_torch(lab):
+    code = (
+        "import sys\nfrom streamlit.testing.v1 import AppTest\n"
+        f"at = AppTest.from_file({str(ENTRY)!r}, default_timeout=60).run()\n"
+        f"for page in {[RUNS, MIX]!r}:\n    at.switch_page(page).run()\n    assert not at.exception\n"
+        "heavy = {'torch', 'datasets', 'hydra', 'lightgbm', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    got = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert got.returncode == 0, got.stderr[-2000:]

@@ -1,0 +1,61 @@
+"""Charts: colours that stay with their source, and a sentence for those who cannot see them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixlab.results import charts
+
+SOURCES = ["wiki", "code"]
+SCORES = pd.DataFrame(
+    [
+        {"run": run, "domain": domain, "tokens": tokens, "value": 3 - tokens / 1000}
+        for run in ("a s0", "b s0")
+        for domain in ("macro", "code", "wiki")
+        for tokens in (0, 1000)
+    ]
+)
+MIXES = pd.DataFrame({"run": ["a", "a"], "source": ["code", "wiki"], "weight": [0.25, 0.75]})
+PAIRS = pd.DataFrame(
+    {"name": ["a", "b"], "predicted": [2.0, 2.2], "lo": [1.9, 2.1], "hi": [2.1, 2.3], "realised": [2.05, 2.5]}
+)
+
+
+def scale_of(spec: dict, channel: str = "color") -> dict[str, str]:
+    scale = spec["encoding"][channel]["scale"]
+    return dict(zip(scale["domain"], scale["range"], strict=True))
+
+
+def test_a_source_has_one_colour_on_every_chart():
+    curve = scale_of(charts.run_bpb(SCORES[SCORES["run"] == "a s0"], SOURCES).to_dict())
+    bars = scale_of(charts.weights(MIXES, SOURCES[::-1]).to_dict())
+    assert {s: curve[s] for s in SOURCES} == bars == charts.colours(SOURCES)
+    assert len(set(charts.OKABE_ITO)) == 8
+
+
+def test_a_run_looks_the_same_on_charts_side_by_side():
+    one, other = (charts.domain_bpb(SCORES, d, ["a s0", "b s0"]).to_dict() for d in ("macro", "wiki"))
+    assert scale_of(one) == scale_of(other)
+    assert scale_of(one, "strokeDash") == scale_of(other, "strokeDash")
+
+
+def test_no_two_of_nine_runs_share_colour_and_dash():
+    runs = [f"r{i}" for i in range(9)]
+    spec = charts.domain_bpb(SCORES, "macro", runs).to_dict()
+    looks = {(scale_of(spec)[r], tuple(scale_of(spec, "strokeDash")[r])) for r in runs}
+    assert len(looks) == 9
+
+
+@pytest.mark.parametrize(
+    ("chart", "said"),
+    [
+        (charts.run_bpb(SCORES[SCORES["run"] == "a s0"], SOURCES), "wiki from 3.00 to 2.00"),
+        (charts.domain_bpb(SCORES, "wiki", ["a s0", "b s0"]), "b s0 from 3.00 to 2.00"),
+        (charts.loss(SCORES[SCORES["domain"] == "macro"], ["a s0"]), "a s0 from 3.00 to 2.00"),
+        (charts.weights(MIXES, SOURCES), "a is 75% wiki, 25% code"),
+        (charts.predicted_vs_realised(PAIRS), "1 of 2 inside"),
+        (charts.domain_bpb(SCORES.assign(value=np.nan), "wiki", ["a s0"]), "no values yet"),
+    ],
+)
+def test_every_chart_is_valid_and_says_its_takeaway(chart, said):
+    assert said in chart.to_dict(validate=True)["description"]
