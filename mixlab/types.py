@@ -211,10 +211,10 @@ class TrainSpec:
 class EvalSpec:
     """What is measured, live and at the end. Has its own key: a new task never retrains a model."""
 
-    every_tokens: int = 75_000
-    live_tokens: int = 4_096
+    every_tokens: int = 100_000
+    live_tokens: int = 2_048
     """Held-out tokens per source at each evaluation while training: whole documents, always the same ones."""
-    final_tokens: int = 32_768
+    final_tokens: int = 16_384
     prompts: tuple[str, ...] = ()
     sample_tokens: int = 32
     temperature: float = 0.8

@@ -92,6 +92,16 @@ class Workspace:
         return self.root / "mixlab.duckdb"
 
     @property
+    def verdict(self) -> Path:
+        """The demo's verdict, with what came of it when its mix was trained."""
+        return self.root / "verdict.json"
+
+    @property
+    def demo(self) -> Path:
+        """What `mixlab demo` printed."""
+        return self.root / "demo.json"
+
+    @property
     def sweeps(self) -> Path:
         """One JSON file per sweep: its design and the runs it asked for."""
         return self.root / "sweeps"

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     *("types", "errors", "seeds", "config", "workspace"),
     *("data", "mix", "model", "train", "eval", "results", "advise"),
-    *("pipeline", "sweep", "compose", "app", "doctor", "show", "demo", "cli", "__main__"),
+    *("pipeline", "sweep", "compose", "app", "doctor", "show", "journey", "demo", "commands", "cli", "__main__"),
 ]
 """Left to right; the package's own __init__ is the public front and may import everything lazily."""
 ROOMS = {

@@ -1,0 +1,48 @@
+# mixlab: `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check app bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: $(STAMP)  ## Make .venv and install mixlab with pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: install  ## The whole journey on real text: which mix is best, and how sure are we?
+	$(BIN)/mixlab demo
+
+test: install  ## The whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: install  ## Format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not browser'
+
+app: install  ## Open the app on what the demo made
+	$(BIN)/mixlab app
+
+BENCH := .venv-bench
+$(BENCH)/.installed: pyproject.toml tests/bench/requirements.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BENCH)/bin/python -m pip install --quiet torch==2.13.0 -e . -r tests/bench/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/.installed  ## Measure against peers and renew BENCHMARKS.md (TOPIC=name for one)
+	$(BENCH)/bin/python -m tests.bench $(TOPIC)
+
+clean:  ## Delete the environment and caches; the lab stays
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .ruff_cache .hypothesis

@@ -1,0 +1,44 @@
+"""Plain hydra: `python -m mixlab [-m] [+sweeps=NAME] key=value ...` trains one run, with -m one per combination."""
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from mixlab import pipeline
+from mixlab.compose import register, search_path, spec_from
+from mixlab.errors import MixlabError
+from mixlab.workspace import Workspace, read_lines
+
+logger = logging.getLogger("mixlab")
+
+
+@hydra.main(config_path="pkg://mixlab.conf", config_name="config", version_base="1.3")
+def job(cfg: DictConfig) -> float:
+    """Trains the run that hydra composed; the value a sweeper sees is its macro bits per byte."""
+    try:
+        spec = spec_from(cfg)
+        out = pipeline.run(spec, Workspace.open(), sweep=cfg.get("sweep"))
+    except MixlabError as e:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # hydra lets the other jobs run and tells this one at the end
+        sys.stderr.write(f"error: {e}\n")
+        sys.exit(e.exit_code)
+    (final,) = [r for r in read_lines(out / "scores.jsonl")[-64:] if r["final"] and r["task"] == "bpb/macro"][-1:]
+    logger.info("%s: macro %.4f bits per byte", out.name, final["value"])
+    return final["value"]
+
+
+def main() -> None:
+    """Entry of `python -m mixlab`."""
+    register()
+    sys.argv[1:1] = search_path(Path.cwd())
+    job()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The words people type. stdout is data, stderr is messages; each command imports its room when it runs.
+
+Exit codes: 0 ok · 1 run failed · 2 usage or config · 3 sweep finished with failures · 4 nothing matched ·
+5 environment · 75 stopped with a checkpoint, run again · 130 interrupted.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixlab import __version__
+from mixlab.commands import data, runs
+from mixlab.commands.options import CORES, AsJson, DryRun, Overrides, Workers
+from mixlab.errors import MixlabError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="mixlab: which mix of data sets should I train on?",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
+
+
+def main() -> None:
+    """Entry of the `mixlab` command: our own errors become one sentence and their exit code."""
+    verbose = "-v" in sys.argv
+    if verbose:
+        sys.argv.remove("-v")
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app(standalone_mode=True)
+    except MixlabError as e:
+        if verbose:
+            raise
+        sys.stderr.write(f"error: {e}\n")
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: finished runs are kept; the same command continues.\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mixlab … | head` is no error
+
+
+@app.command()
+def demo(as_json: AsJson = False, workers: Workers = CORES) -> None:
+    """The whole journey on the starter sources: text, mixes, runs, a verdict."""
+    from mixlab import demo as journey
+
+    journey.demo(workers=workers, as_json=as_json)
+
+
+@app.command()
+def run(overrides: Overrides = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """One proxy run, from raw text to scores."""
+    from mixlab import compose, pipeline, show
+    from mixlab.workspace import Workspace
+
+    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
+    with show.progress() as watch:
+        if dry_run:
+            told = pipeline.rehearse(spec, pipeline.prepare(spec, ws, watch.stage), ws)
+            show.rehearsal([told], as_json=as_json)
+            return
+        out = pipeline.run(spec, ws, watch=watch.stage)
+    _publish(ws)
+    show.run(ws, out.name, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(help="sweeps/NAME.yaml, or overrides alone such as seed=0,1,2")],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    workers: Workers = CORES,
+) -> None:
+    """Many runs; those already finished are not trained again."""
+    from mixlab import compose, show
+    from mixlab import sweep as sweeping
+    from mixlab.workspace import Workspace
+
+    typed = list(overrides or [])
+    file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
+    ws = Workspace.open()
+    specs = compose.expand(file, typed, Path.cwd())
+    with show.progress() as watch:
+        told = sweeping.rehearse_all(specs, ws, watch.stage)
+        if dry_run:
+            show.rehearsal(told, as_json=as_json)
+            return
+        state = sweeping.run_all(told, ws, name=file or "adhoc", workers=workers, watch=watch.sweep)
+    _publish(ws)
+    show.outcome(ws, [t.path.name for t in told], state.failed, as_json=as_json)
+    if state.failed:
+        sys.exit(3)
+
+
+@app.command()
+def recommend(
+    as_json: AsJson = False,
+    sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")] = None,
+) -> None:
+    """The best mix as far as the finished runs tell, and how sure."""
+    from mixlab import show
+    from mixlab.advise.runs import advise
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    show.verdict(advise(list_runs(ws), ws, sweep=sweep_name), as_json=as_json)
+
+
+@app.command("app")
+def start_app(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501) -> None:
+    """Opens the Streamlit app on what is in the lab."""
+    import subprocess
+
+    from mixlab.app.launch import command
+
+    sys.exit(subprocess.run(command(port)).returncode)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is there, what is missing, and what it would give."""
+    from mixlab import doctor as checks
+    from mixlab import show
+
+    sys.exit(0 if show.doctor(checks.report(), as_json=as_json) else 5)
+
+
+@app.command()
+def version() -> None:
+    """The version of mixlab."""
+    sys.stdout.write(f"{__version__}\n")
+
+
+def _publish(ws: Any) -> None:
+    """Publishing may never fail a run: the truth is already in the run's own files."""
+    from mixlab.results import store
+
+    try:
+        store.publish(ws)
+    except (OSError, MixlabError) as e:
+        sys.stderr.write(f"warning: the index {ws.database} was not renewed ({e}); it is rebuilt next time.\n")
+
+
+if __name__ == "__main__":
+    main()

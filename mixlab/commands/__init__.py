@@ -1,0 +1,1 @@
+"""The commands grouped by noun; each imports its room when it runs."""

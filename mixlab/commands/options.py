@@ -1,0 +1,14 @@
+"""Options and arguments that several commands share."""
+
+import os
+from typing import Annotated
+
+import typer
+
+CORES = os.cpu_count() or 1
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show mix, epochs, tokens, FLOPs, time and price; train nothing.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(help="hydra overrides, e.g. mixture=uniform train.tokens=1e6")]
+Workers = Annotated[int, typer.Option(help="Processes, one thread each.")]

@@ -1,0 +1,138 @@
+"""Overrides as people type them → plain mappings. The one place, with `__main__`, that knows hydra.
+
+hydra finds the packaged groups in `mixlab/conf`, the project's sweeps as `+sweeps=<name>` in `./sweeps/<name>.yaml`,
+and the project's own groups below `./sweeps/` (a saved mix is `./sweeps/mixture/<name>.yaml`).
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mixlab.config import CONF, run_spec
+from mixlab.errors import ConfigError, nearest
+from mixlab.mix import swarm
+from mixlab.types import Cleaning, Dedup, EvalSpec, Holdout, Mixture, ModelSpec, RunSpec, TokenizerSpec, TrainSpec
+
+SPECS = {
+    "cleaning": Cleaning(),
+    "dedup": Dedup(),
+    "holdout": Holdout(),
+    "tokenizer": TokenizerSpec(),
+    "mixture": Mixture(),
+    "model": ModelSpec(),
+    "train": TrainSpec(),
+    "evals": EvalSpec(),
+}
+"""Every default comes from the dataclass; the YAML groups name variants only."""
+
+
+def register() -> None:
+    """Makes the dataclass defaults known to hydra as the config `base`, and `${mixlab.row:file,row}` as a resolver."""
+    base: dict[str, Any] = {name: _plain(dataclasses.asdict(spec)) for name, spec in SPECS.items()}
+    base |= {"name": None, "seed": 0, "sources": {}, "sweep": None, "design": {"file": None, "row": None}}
+    ConfigStore.instance().store(name="base", node=base)
+    OmegaConf.register_new_resolver("mixlab.row", design_row, replace=True)
+
+
+def spec_of(overrides: Sequence[str], project: Path) -> RunSpec:
+    """The run that these overrides describe."""
+    return spec_from(_compose(overrides, project))
+
+
+def spec_from(cfg: DictConfig) -> RunSpec:
+    """A composed config as a RunSpec; without a name of its own, a run is called after its mixture."""
+    try:
+        tree = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as e:
+        raise ConfigError(_sentence(e, Path.cwd())) from e
+    assert isinstance(tree, dict)
+    named = {str(k): v for k, v in tree.items()}
+    spec = run_spec(named)
+    return spec if named.get("name") else dataclasses.replace(spec, name=spec.mixture.name)
+
+
+def expand(name: str | None, overrides: Sequence[str], project: Path) -> list[RunSpec]:
+    """The runs of a sweep: `sweeps/<name>.yaml` and what was typed, which wins, spread over every a,b and range()."""
+    chosen = [*([f"+sweeps={name}"] if name else []), *overrides]
+    if name and not (project / "sweeps" / f"{name}.yaml").is_file():
+        known = [p.stem for p in (project / "sweeps").glob("*.yaml")]
+        raise ConfigError(f"there is no sweeps/{name}.yaml in {project}.{nearest(name, known)}")
+    swept = _swept(chosen, project)
+    typed = {o.split("=", 1)[0] for o in overrides}
+    lists = [*([f"+sweeps={name}"] if name else []), *(s for s in swept if s.split("=", 1)[0] not in typed), *overrides]
+    try:
+        batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lists), max_batch_size=None)
+    except HydraException as e:
+        raise ConfigError(_sentence(e, project)) from e
+    return [spec_of(one, project) for batch in batches for one in batch]
+
+
+def search_path(project: Path) -> list[str]:
+    """The override that lets hydra see the project's `sweeps/` folder; none if there is no such folder."""
+    if not (project / "sweeps").is_dir():
+        return []
+    return [f"hydra.searchpath=['file://{project}','file://{project}/sweeps']"]
+
+
+def design_row(file: str, row: int) -> dict[str, float]:
+    """Weights in one row (from 0) of a design CSV."""
+    mixtures = swarm.read_design(Path(file))
+    if not 0 <= int(row) < len(mixtures):
+        raise ConfigError(f"design.row: {row} is not in {file}, which has rows 0 to {len(mixtures) - 1}.")
+    return dict(mixtures[int(row)].weights)
+
+
+def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = False) -> DictConfig:
+    register()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("mixlab.conf", version_base="1.3"):
+            return compose("config", [*search_path(project), *overrides], return_hydra_config=with_hydra)
+    except (HydraException, OmegaConfBaseException) as e:
+        raise ConfigError(_sentence(e, project)) from e
+
+
+def _swept(overrides: Sequence[str], project: Path) -> list[str]:
+    """`key=values` pairs that the sweep file itself asks for in hydra.sweeper.params."""
+    if not any(o.startswith("+sweeps=") for o in overrides):
+        return []
+    simple = [o for o in overrides if o.startswith("+sweeps=")]
+    cfg = _compose(simple, project, with_hydra=True)
+    params = OmegaConf.to_container(cfg.hydra.sweeper.get("params") or OmegaConf.create({}))
+    assert isinstance(params, dict)
+    return [f"{k}={v}" for k, v in params.items()]
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples, and null for an empty mapping: hydra lets a null become any mapping, an empty one none."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()} or None
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _sentence(e: Exception, project: Path) -> str:
+    """hydra's message in our words: the setting or group option that is wrong, the nearest name, what there is."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(e)).split("Config search path:")[0]
+    if found := re.search(r"Could not override '([\w.]+)'", text):
+        section, _, leaf = found[1].rpartition(".")
+        known = [f.name for f in dataclasses.fields(SPECS[section])] if section in SPECS else []
+        hint = nearest(leaf, known) if known else f" To add it all the same: +{found[1]}=…"
+        return f"{found[1]}: there is no such setting.{hint}"
+    if found := re.search(r"Could not (?:find|load) '([\w/-]+)/([\w.-]+)'", text):
+        folders = (CONF / found[1], project / "sweeps" / found[1], project / found[1])
+        known = [f.stem for folder in folders for f in folder.glob("*.yaml")]
+        return (
+            f"{found[1]}={found[2]}: there is no such file in mixlab's {found[1]}/ or here.{nearest(found[2], known)}"
+        )
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line)

@@ -1,0 +1,96 @@
+"""What is there, what is missing, and what it would give. Reads versions, folders and devices; changes nothing."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mixlab import __version__
+from mixlab.workspace import Workspace
+
+PACKAGES = ("torch", "datasets", "datasketch", "pandas", "duckdb", "streamlit", "hydra-core", "numba", "tokenizers",
+            "pyarrow", "numpy", "scipy", "scikit-learn", "lightgbm", "altair", "typer", "rich", "filelock",
+            "safetensors")  # fmt: skip
+FREE_GB = 2.0
+"""The demo leaves about 0.2 GB; a swarm with checkpoints a few."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    found: str
+    is_ok: bool
+    is_needed: bool = True
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Every check, needed ones first."""
+    return [_python(), *map(_package, PACKAGES), *_home(), _pip(), _gpu(), _flash(), _browser()]
+
+
+def report() -> dict[str, object]:
+    """The checks as plain values, with the version of mixlab."""
+    return {"mixlab": __version__, "checks": [asdict(c) for c in examine()]}
+
+
+def _python() -> Check:
+    fine = sys.version_info >= (3, 11)
+    return Check(name="python", found=platform.python_version(), is_ok=fine, remedy="use Python 3.11 or newer")
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name=name, found=importlib.metadata.version(name), is_ok=True)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=name, found="missing", is_ok=False, remedy="make install")
+
+
+def _home() -> list[Check]:
+    told = "$MIXLAB_HOME" if os.environ.get("MIXLAB_HOME") else "the default ./lab"
+    path = Path(os.environ.get("MIXLAB_HOME") or "lab").absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    writable = os.access(there, os.W_OK)
+    runs = len(Workspace(path).runs())
+    return [
+        Check(name="lab", found=f"{path} ({told}), {runs} runs", is_ok=writable, remedy="set MIXLAB_HOME elsewhere"),
+        Check(name="free disk", found=f"{free:.1f} GB", is_ok=free > FREE_GB, remedy="free some space or move the lab"),
+    ]
+
+
+def _pip() -> Check:
+    fine = importlib.util.find_spec("pip") is not None
+    remedy = "python -m ensurepip; sources of kind pypi need it"
+    return Check(name="pip", found="there" if fine else "missing", is_ok=fine, is_needed=False, remedy=remedy)
+
+
+def _gpu() -> Check:
+    tool = shutil.which("nvidia-smi")
+    names = ""
+    if tool:
+        asked = [tool, "--query-gpu=name", "--format=csv,noheader"]
+        names = ", ".join(subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.split("\n")).strip(
+            ", "
+        )
+    remedy = "without a GPU, proxies of up to about a million parameters train on the CPU"
+    return Check(name="GPU", found=names or "none", is_ok=bool(names), is_needed=False, remedy=remedy)
+
+
+def _flash() -> Check:
+    fine = importlib.util.find_spec("flash_attn") is not None
+    remedy = "pip install 'mixlab[flash]' on a CUDA machine gives model.attn_impl=flash; the others work without it"
+    return Check(name="flash-attn", found="there" if fine else "missing", is_ok=fine, is_needed=False, remedy=remedy)
+
+
+def _browser() -> Check:
+    path = shutil.which("chromium")
+    remedy = "apt-get install chromium: only the app's browser tests need it"
+    return Check(name="chromium", found=path or "missing", is_ok=bool(path), is_needed=False, remedy=remedy)

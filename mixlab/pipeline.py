@@ -1,0 +1,221 @@
+"""The whole journey on one page: sources → clean → dedup → hold-out → tokens → plan → train → score.
+
+Every stage is skipped if its artefact exists. `rehearse` tells what a run would be before anything is spent.
+"""
+
+import functools
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+import mixlab
+from mixlab.data import clean, dedup, shards, sources, split, tokenizer
+from mixlab.data.places import places
+from mixlab.errors import ConfigError, RunFailed
+from mixlab.eval import evaluate, samples
+from mixlab.mix import budget, mixture, plan
+from mixlab.model import attention
+from mixlab.model.generate import generate
+from mixlab.model.mpt import MPT, token_logprobs
+from mixlab.train import checkpoint, loop
+from mixlab.train.loader import Loader
+from mixlab.types import Corpus, Plan, RunSpec
+from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
+
+VERSION = 1
+"""Of the training arithmetic: raised when the same spec would give other numbers."""
+Watch = Callable[[str, int, int], None]
+"""Told of progress: (stage and source, done, total)."""
+
+
+def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
+    """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is."""
+    corpora = prepare(spec, ws, watch)
+    told = rehearse(spec, corpora, ws)
+    out, spec = told.path, told.spec
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock"):  # the same run asked for twice at once is trained once
+            if not told.is_done:
+                _train(told, corpora, ws, sweep)
+            if not _is_scored(out, spec):  # finished earlier under another exam: sit this one too
+                done, model = read_json(out / "done.json"), MPT(spec.model)
+                checkpoint.load_weights(out, model)
+                _exam(spec, corpora, ws, out)(model, done["steps"], done["tokens"], True)
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """What a run is going to be: its resolved spec, its exact plan, its price."""
+
+    spec: RunSpec
+    key: str
+    path: Path
+    plan: Plan
+    params: budget.Params
+    flops: float
+    price: budget.Price
+
+    @property
+    def is_done(self) -> bool:
+        """True if the run is finished already and will cost nothing."""
+        return (self.path / "done.json").exists()
+
+
+def rehearse(
+    spec: RunSpec,
+    corpora: Mapping[str, Corpus],
+    ws: Workspace,
+    *,
+    device: str = "cpu",
+    tokens_per_s: float | None = None,
+) -> Rehearsal:
+    """The run that `spec` asks for, with every number that follows from it; raises what the run itself would raise."""
+    mixture.check(spec.mixture, list(corpora))
+    vocab = {c.vocab_size for c in corpora.values()}
+    if len(vocab) != 1:
+        raise ConfigError(f"the corpora were tokenised with different vocabularies: {sorted(vocab)}.")
+    mixed = mixture.resolve(spec.mixture, {n: c.tokens for n, c in corpora.items()}, spec.train.tokens)
+    spec = replace(spec, mixture=mixed, model=replace(spec.model, vocab_size=vocab.pop()))
+    planned = plan.plan_draws(mixed, corpora, spec.train, spec.model.max_seq_len)
+    key = key_of("runs", VERSION, spec, {n: c.key for n, c in sorted(corpora.items())})
+    return Rehearsal(
+        spec=spec,
+        key=key,
+        path=ws.run_dir(spec.name, spec.seed, key),
+        plan=planned,
+        params=budget.params(spec.model),
+        flops=budget.flops(spec.model, planned.tokens).total,
+        price=budget.price(spec.model, planned.tokens, device, tokens_per_s),
+    )
+
+
+def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
+    """Corpora ready to train on, by source name in alphabetical order: raw → clean → dedup → hold-out → tokens."""
+    at = places(spec, ws)
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return functools.partial(watch, what) if watch else None
+
+    for s in spec.sources:
+        build(at.raw[s.name], lambda out, s=s: sources.write_raw(s, ws.downloads, out, told(f"read {s.name}")))
+        profile = spec.cleaning.profile_of(s.name)
+        raw = at.raw[s.name]
+        build(
+            at.clean[s.name], lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, told(f"clean {n}"))
+        )
+    build(at.dedup, lambda out: dedup.dedup_pool(at.clean, spec.dedup, out, told("dedup")))
+    build(at.split, lambda out: split.split_pool(at.clean, at.dedup, spec.holdout, out))
+    texts = functools.partial(tokenizer.training_texts, at.clean, at.dedup, at.split, spec.tokenizer)
+    build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads))
+    for s in spec.sources:
+        build(
+            at.tokens[s.name],
+            lambda out, s=s: shards.write_tokens(
+                s, at.clean[s.name], at.dedup, at.split, at.tokenizer, out, told(f"tokenise {s.name}")
+            ),
+        )
+    return {n: shards.open_corpus(at.tokens[n]) for n in sorted(at.tokens)}
+
+
+def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep: str | None) -> None:
+    """Trains to the end, from the checkpoint if there is one, and says so in done.json."""
+    spec, out = told.spec, told.path
+    for corpus in corpora.values():
+        shards.open_corpus(corpus.path, verify=True)
+    loader = Loader(told.plan, corpora, spec.seed, max(1, spec.train.batch_tokens // spec.model.max_seq_len))
+    began = time.time()
+    model = MPT(spec.model, seed=spec.seed)
+    if not (out / "run.json").exists():
+        write_json(out / "plan.json", asdict(told.plan))
+        write_json(out / "run.json", _identity(told, corpora, sweep))
+    exam = _exam(spec, corpora, ws, out)
+    loop.train(model, loader, spec.train, out, evaluate=exam, every_tokens=spec.evals.every_tokens, run_key=told.key)
+    if any(r["final"] and r["value"] is None for r in read_lines(out / "scores.jsonl")):
+        raise RunFailed(f"{out.name} diverged: its final scores are not finite. Lower train.lr (now {spec.train.lr}).")
+    done = {
+        "finished_at": time.time(),
+        "steps": loader.steps,
+        "tokens": told.plan.tokens,
+        "wall_s": time.time() - began,
+    }
+    write_json(out / "done.json", done)
+
+
+def _exam(
+    spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace, out: Path
+) -> Callable[[MPT, int, int, bool], None]:
+    """The evaluation of a run as one callable: (model, step, tokens, final) → lines in its files."""
+    words = tokenizer.load(places(spec, ws).tokenizer)
+    held = {n: shards.heldout(c) for n, c in corpora.items()}
+    live = {n: evaluate.take(h, spec.evals.live_tokens) for n, h in held.items()}
+    full = {n: evaluate.take(h, spec.evals.final_tokens) for n, h in held.items()}
+    key = evals_key(spec)
+
+    def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
+        logprobs = functools.partial(token_logprobs, model)
+        scores = evaluate.domain_bpb(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
+        for row in evaluate.score_rows(scores, step, tokens, final, key):
+            append_line(out / "scores.jsonl", row)
+        write = functools.partial(generate, model, stop_id=words.end_of_text_id)
+        for row in samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed):
+            append_line(out / "samples.jsonl", {"step": step, "tokens": tokens, "ts": time.time(), **row})
+
+    return examine
+
+
+def evals_key(spec: RunSpec) -> str:
+    """Key of what is measured: scores under another key come from another exam."""
+    return key_of("runs", evaluate.VERSION, spec.evals, {})
+
+
+def _is_scored(out: Path, spec: RunSpec) -> bool:
+    """True if the final scores of this very exam are there."""
+    return any(r["final"] and r["evals_key"] == evals_key(spec) for r in read_lines(out / "scores.jsonl"))
+
+
+def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None) -> dict[str, Any]:
+    """What run.json says: everything that decided the run, and where and with what it ran."""
+    spec, device = told.spec, loop.pick_device(told.spec.train)
+    return {
+        "run_id": told.path.name,
+        "name": spec.name,
+        "seed": spec.seed,
+        "key": told.key,
+        "sweep": sweep,
+        "spec": asdict(spec),
+        "corpora": {n: c.key for n, c in corpora.items()},
+        "mixture": {"name": spec.mixture.name, "weights": dict(spec.mixture.weights)},
+        "n_params": told.params.total,
+        "n_params_nonembed": told.params.non_embedding,
+        "flops": told.flops,
+        "created_at": time.time(),
+        "host": socket.gethostname(),
+        "git_sha": _git_sha(),
+        "versions": {
+            "mixlab": mixlab.__version__,
+            "python": platform.python_version(),
+            "torch": importlib.metadata.version("torch"),
+        },
+        "attn_impl": attention.resolve(spec.model.attn_impl, device, spec.train.precision),
+        "device": str(device),
+        "threads": spec.train.threads,
+    }
+
+
+def _git_sha() -> str | None:
+    """Commit of the working directory's repository; None outside of one or without git."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None

@@ -1,0 +1,263 @@
+"""What the commands print: tables and JSON on stdout, progress on stderr and only on a terminal.
+
+Reads handles, rows and verdicts that others made; computes nothing.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mixlab.errors import MissingError, nearest
+from mixlab.results.listing import list_runs
+from mixlab.workspace import Workspace, read_json, read_lines
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str | None = None) -> None:
+    """One table on stdout; a pipe gets it at its full width, without colour."""
+    out = Console(file=sys.stdout) if sys.stdout.isatty() else Console(file=sys.stdout, width=200, no_color=True)
+    grid = Table(
+        title=escape(title), title_justify="left", caption=escape(note) if note else None, caption_justify="left"
+    )
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(_cell(v)) for v in row))
+    out.print(grid)
+
+
+def say(text: str) -> None:
+    """Plain lines on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """JSON alone on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+class Watcher:
+    """Draws progress of stages and sweeps with rate and ETA; does nothing where stderr is no terminal."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self.bars = bars
+        self.tasks: dict[str, Any] = {}
+
+    def stage(self, what: str, done: int, total: int) -> None:
+        """A data stage moved on."""
+        self._move(what, done, total)
+
+    def sweep(self, state: Any) -> None:
+        """A sweep moved on: done runs count whole, running ones by their share of steps."""
+        part = state.done - state.cached + sum(state.running.values())
+        failed = f", {len(state.failed)} failed" if state.failed else ""
+        self._move(f"runs ({len(state.running)} at work{failed})", part, state.total - state.cached, task="sweep")
+
+    def _move(self, what: str, done: float, total: float, task: str | None = None) -> None:
+        if self.bars is None:
+            return
+        task = task or what
+        if task not in self.tasks:
+            self.tasks[task] = self.bars.add_task(what, total=total)
+        self.bars.update(self.tasks[task], completed=done, total=total, description=what)
+
+
+@contextmanager
+def progress() -> Iterator[Watcher]:
+    """A Watcher for the time of one command."""
+    if not sys.stderr.isatty():
+        yield Watcher(None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield Watcher(bars)
+
+
+def rehearsal(told: Sequence[Any], *, as_json: bool) -> None:
+    """What each run would be and cost."""
+    facts = [
+        {
+            "run": t.path.name,
+            "done": t.is_done,
+            "mixture": dict(t.spec.mixture.weights),
+            "epochs": {d.source: round(d.epochs, 4) for d in t.plan.draws},
+            "tokens": t.plan.tokens,
+            "params": t.params.total,
+            "flops": t.flops,
+            "hours": t.price.hours,
+            "usd": t.price.dollars,
+        }
+        for t in told
+    ]
+    if as_json:
+        print_json(facts)
+        return
+    rows = [
+        (
+            f["run"],
+            " ".join(f"{s} {w:.1%}" for s, w in f["mixture"].items() if w),
+            " ".join(f"{s} {e:.2f}" for s, e in f["epochs"].items() if e),
+            f"{f['tokens']:,}",
+            f"{f['flops']:.2e}",
+            f"{f['hours'] * 60:.1f}",
+            f"{f['usd']:.4f}",
+            "done" if f["done"] else "to do",
+        )
+        for f in facts
+    ]
+    todo = [f for f in facts if not f["done"]]
+    cost = f"{sum(f['hours'] for f in todo) * 60:.1f} device-minutes, ${sum(f['usd'] for f in todo):.4f}"
+    note = f"{len(facts)} runs, {len(facts) - len(todo)} done, {len(todo)} to do: {cost}"
+    table("What would run", ("run", "mix", "epochs", "tokens", "FLOPs", "minutes", "USD", "state"), rows, note=note)
+
+
+def corpora(found: Sequence[Any], *, as_json: bool) -> None:
+    """Prepared sources: what is there and what went."""
+    if as_json:
+        print_json([{**{f: getattr(c, f) for f in c.__slots__}, "path": str(c.path)} for c in found])
+        return
+    rows = []
+    for c in found:
+        size = (f"{c.docs:,}", f"{c.bytes / 1e6:.2f}", f"{c.tokens:,}", c.heldout_docs)
+        rows.append((c.source, *size, c.language, c.licence, _worst(c.dropped)))
+    columns = ("source", "documents", "MB", "tokens", "held out", "language", "licence", "dropped, by reason")
+    table("Corpora", columns, rows)
+
+
+def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """One line a run, the best first."""
+    if not rows:
+        raise MissingError("no runs yet: `mixlab demo` makes the first ones, `mixlab run` one.")
+    ranked = sorted(rows, key=lambda r: (r["bpb_macro"] is None, r["bpb_macro"] or 0.0))
+    if as_json:
+        print_json(ranked)
+        return
+    sources = sorted({s for r in rows for s in r["weights"]})
+    columns = ("run", "state", "macro bpb", *(f"bpb {s}" for s in sources), *(f"% {s}" for s in sources), "tokens")
+    table("Runs", columns, [_run_row(r, sources) for r in ranked])
+
+
+def run(ws: Workspace, name: str, *, as_json: bool) -> None:
+    """One run: its mix, its last scores, what it wrote."""
+    found = find(ws, name)
+    out = ws.root / "runs" / found["run_id"]
+    written = read_lines(out / "samples.jsonl")
+    written = [s for s in written if s["step"] == written[-1]["step"]] if written else []
+    if as_json:
+        print_json({**found, "plan": read_json(out / "plan.json"), "samples": written})
+        return
+    rows = []
+    for d in read_json(out / "plan.json")["draws"]:
+        drawn = (f"{d['weight']:.2%}", f"{d['tokens']:,}", f"{d['epochs']:.2f}")
+        rows.append((d["source"], *drawn, found["bpb"].get(d["source"]), d["licence"]))
+    where = f"{found['state']}, step {_cell(found['step'])} of {_cell(found['steps'])}"
+    note = f"{where}, macro bits per byte {_cell(found['bpb_macro'])}"
+    table(found["run_id"], ("source", "weight", "tokens", "epochs", "bits per byte", "licence"), rows, note=note)
+    for s in written:
+        say(f"{s['prompt']!r} → {s['output']!r}")
+    say(f"files: {out}")
+
+
+def comparison(ws: Workspace, name_a: str, name_b: str, *, as_json: bool) -> None:
+    """Two mixes side by side; where both have several seeds, with the noise between them."""
+    from mixlab.results.compare import compare_mixes
+
+    a, b = find(ws, name_a), find(ws, name_b)
+    told = compare_mixes(list_runs(ws), a["run_id"], b["run_id"])
+    if as_json:
+        print_json(told)
+        return
+    rows = [
+        (r["task"], r["a"], r["b"], f"{r['difference']:+.4f}", r["interval"], "yes" if r["distinguishable"] else "no")
+        for r in told["scores"]
+    ]
+    weights = ", ".join(f"{s} {p:+.1f}" for s, p in told["points"].items())
+    note = f"b minus a; lower is better; mix difference in points: {weights}. {told['words']}"
+    table(
+        f"a = {a['run_id']}, b = {b['run_id']}",
+        ("score", "a", "b", "difference", "95 %", "distinguishable"),
+        rows,
+        note=note,
+    )
+
+
+def outcome(ws: Workspace, names: Sequence[str], failed: Mapping[str, str], *, as_json: bool) -> None:
+    """What a sweep left: its runs, then its failures."""
+    rows = [r for r in list_runs(ws) if r["run_id"] in set(names)]
+    runs(rows, as_json=as_json)
+    for name, reason in failed.items():
+        sys.stderr.write(f"failed: {name}: {reason}\n")
+
+
+def verdict(advice: Any, *, as_json: bool) -> None:
+    """The recommended mix, its prediction, and how sure we are."""
+    card = advice.verdict
+    if as_json:
+        print_json({**json.loads(card.to_json()), "runs": advice.runs, "left_out": advice.left_out})
+        return
+    rows = []
+    for s, w in card.mixture.weights.items():
+        low, high = card.indifference[s]
+        rows.append((s, f"{w:.1%}", f"{low:.0%} to {high:.0%}"))
+    left = f"; {advice.left_out} finished runs of another recipe were left out" if advice.left_out else ""
+    table("Recommended mix", ("source", "weight", "equally good"), rows, note=f"from {len(advice.runs)} runs{left}")
+    for sentence in [*card.sentences, *card.warnings]:
+        say(f"- {sentence}")
+
+
+def doctor(report: Mapping[str, Any], *, as_json: bool) -> bool:
+    """The state of the machine; True if nothing that is needed is missing."""
+    checks = report["checks"]
+    if as_json:
+        print_json(report)
+    else:
+        words = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "optional"}
+        rows = [
+            (c["name"], c["found"], words[c["is_ok"], c["is_needed"]], "" if c["is_ok"] else c["remedy"])
+            for c in checks
+        ]
+        table(f"mixlab {report['mixlab']}", ("what", "found", "state", "what to do"), rows)
+    return all(c["is_ok"] for c in checks if c["is_needed"])
+
+
+def find(ws: Workspace, name: str) -> Mapping[str, Any]:
+    """The run with this id, or the only one whose id contains `name`."""
+    rows = {r["run_id"]: r for r in list_runs(ws)}
+    if name in rows:
+        return rows[name]
+    matching = [i for i in rows if name in i]
+    if len(matching) == 1:
+        return rows[matching[0]]
+    if matching:
+        raise MissingError(
+            f"'{name}' fits {len(matching)} runs: {', '.join(sorted(matching)[:8])}. Say more of its name."
+        )
+    raise MissingError(f"there is no run '{name}' in {ws.root}.{nearest(name, rows)}")
+
+
+def _run_row(r: Mapping[str, Any], sources: Sequence[str]) -> tuple[Any, ...]:
+    shares = (f"{100 * r['weights'][s]:.1f}" if s in r["weights"] else "" for s in sources)
+    return (r["run_id"], r["state"], r["bpb_macro"], *(r["bpb"].get(s) for s in sources), *shares, f"{r['tokens']:,}")
+
+
+def _worst(dropped: Mapping[str, int], most: int = 3) -> str:
+    ranked = sorted(dropped.items(), key=lambda kv: -kv[1])[:most]
+    return ", ".join(f"{reason} {n:,}" for reason, n in ranked) or "none"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

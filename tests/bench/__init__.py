@@ -1,0 +1,1 @@
+"""Benchmarks: ours against peers, in one run on one machine. `make bench` runs them and writes BENCHMARKS.md."""
