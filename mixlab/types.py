@@ -1,5 +1,7 @@
 """The nouns of mixlab: frozen specs and handles, standard library only.
 
+Longer than 300 lines because it is the one place where every noun is defined.
+
 Reads nothing, writes nothing. A field marked `cosmetic` changes no number and so stays out of every key.
 """
 

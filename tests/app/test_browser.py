@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from mixlab.app.launch import command
 from tests.app.synthetic_lab import make_lab
@@ -177,8 +178,16 @@ def _open(tab: Page, url: str, title: str) -> None:
 
 
 def _choose(tab: Page, label: str, option: str) -> None:
-    tab.get_by_label(label, exact=True).last.click()
-    tab.get_by_role("option", name=option, exact=True).click()
+    """Opens the list and picks; a rerun that arrives in between closes the list, so it may need opening again."""
+    wanted = tab.get_by_role("option", name=option, exact=True)
+    for _ in range(5):
+        tab.get_by_label(label, exact=True).last.click()
+        try:
+            wanted.click(timeout=4000)
+        except PlaywrightTimeout:
+            continue
+        return
+    pytest.fail(f"the list '{label}' did not offer '{option}'")
 
 
 def _shots(tab: Page, name: str, folder: Path) -> None:
