@@ -13,6 +13,7 @@ from scipy.stats import t as student
 
 from mixlab.advise.card import Estimate, MetricVerdict, Opinion, Verdict, realised, sentences
 from mixlab.advise.fits import DEFAULT, PREFIX, fit, rows_of_weights, sources_of
+from mixlab.advise.gain import around, gain, has_skill, noise_of_repeats
 from mixlab.advise.optimise import AT_LIMIT, Best, Objective, aligned, best_mix, limits, minimiser, objective_of
 from mixlab.advise.validation import LEVELS, groups_of
 from mixlab.errors import ConfigError, nearest
@@ -23,7 +24,6 @@ __all__ = ["Verdict", "realised", "recommend"]
 SECOND_OPINIONS = ("gp", "log-linear")
 OPINION_SAMPLES = 2000
 REACH = 0.1  # weight above the largest one seen that a recommendation may have; below: half the smallest one seen
-CHANCE = 0.05  # a rank correlation of left-out mixes at least this unlikely by luck counts as skill
 ADVISED_RUNS = 4  # distinct mixes per source
 OUTSIDE = 0.01  # weight beyond the sampled range that is worth a warning
 
@@ -55,7 +55,7 @@ def recommend(
     )
     mix = np.array([best.weights[s] for s in sources])
     opinions = tuple(_opinion(kept, metrics, method, mix, home, low, high, seed) for method in SECOND_OPINIONS)
-    noise = noise_sd if noise_sd is not None else _noise_of_repeats(objective)
+    noise = noise_sd if noise_sd is not None else noise_of_repeats(objective)
     card = _card(objective, best, mix, home, noise, opinions)
     warnings = _warnings(objective, mix, caps, card.n_mixes, opinions, dropped)
     return dataclasses.replace(card, dropped=dropped, warnings=warnings, sentences=sentences(card))
@@ -72,7 +72,7 @@ def _card(
     """The card of a mix, its warnings and sentences still to be written."""
     sources, runs = objective.sources, objective.fits[0].weights
     mixes = int(groups_of(runs).max()) + 1
-    gain, sd = _gain(objective, mix, home)
+    over_natural = gain(objective, mix, home)
     best_run = runs[objective.observed.argmin()]
     cv = objective.cv()
     return Verdict(
@@ -81,17 +81,17 @@ def _card(
         method=DEFAULT,
         predicted=_one_run(objective, mix, noise),
         natural=_one_run(objective, home, noise),
-        gain=gain,
-        p_beats_natural=_probability(gain.mean, sd, mixes),
-        p_beats_uniform=_beats(objective, mix, np.full(len(sources), 1 / len(sources))),
-        p_beats_best_run=_beats(objective, mix, best_run),
+        gain=over_natural.estimate,
+        p_beats_natural=over_natural.probability,
+        p_beats_uniform=gain(objective, mix, np.full(len(sources), 1 / len(sources))).probability,
+        p_beats_best_run=gain(objective, mix, best_run).probability,
         best_run=dict(zip(sources, best_run.tolist(), strict=True)),
         cv_spearman=cv.spearman,
         cv_mae=cv.mae,
         cv_scheme=cv.scheme,
         per_metric=_per_metric(objective, mix, home),
         indifference=best.indifference,
-        distinguishable=_has_skill(cv.spearman, mixes) and gain.lo95 > 0,
+        distinguishable=has_skill(cv.spearman, mixes) and over_natural.estimate.lo95 > 0,
         opinions=opinions,
         noise_sd=noise,
         n_runs=len(runs),
@@ -124,58 +124,12 @@ def _reach(seen: np.ndarray, caps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (low, high) if high.sum() >= 1 else (np.zeros_like(low), caps)
 
 
-def _estimate(mean: float, half80: float, half95: float) -> Estimate:
-    return Estimate(mean=mean, lo80=mean - half80, hi80=mean + half80, lo95=mean - half95, hi95=mean + half95)
-
-
 def _one_run(objective: Objective, mix: np.ndarray, noise: float | None) -> Estimate:
     """The objective of one run: conformal widths, never narrower than the known noise."""
     mean, sd = objective.raw(mix[None])
     floors = {level: student.ppf((1 + level) / 2, 1e6) * (noise or 0.0) for level in LEVELS}
     half = {level: max(objective.calibration.widths[level] * sd[0], floors[level]) for level in LEVELS}
-    return _estimate(float(mean[0]), float(half[0.8]), float(half[0.95]))
-
-
-def _gain(objective: Objective, mix: np.ndarray, home: np.ndarray) -> tuple[Estimate, float]:
-    """Home minus mix, with Student intervals on the number of mixes, and its sd.
-
-    The sd is at least the rmse of left-out predictions: the mix was chosen where the fit looks best, so its own sd
-    of the difference is too small there (planted surfaces: its 80 % interval held 62 % of the true gains).
-    """
-    difference, own = objective.contrast(mix[None], home)
-    rmse = float(np.sqrt(np.mean((objective.unseen.mean - objective.observed) ** 2)))
-    sd = max(float(own[0]), rmse) if np.abs(mix - home).sum() > 0 else 0.0
-    freedom = int(groups_of(objective.fits[0].weights).max())
-    halves = [float(sd * student.ppf((1 + level) / 2, freedom)) for level in (0.8, 0.95)]
-    return _estimate(float(-difference[0]), *halves), sd
-
-
-def _beats(objective: Objective, mix: np.ndarray, other: np.ndarray) -> float:
-    gain, sd = _gain(objective, mix, other)
-    return _probability(gain.mean, sd, int(groups_of(objective.fits[0].weights).max()) + 1)
-
-
-def _probability(gain: float, sd: float, mixes: int) -> float:
-    """P(true gain > 0); one half for a mix against itself."""
-    return float(student.cdf(gain / sd, mixes - 1)) if sd > 0 else 0.5
-
-
-def _has_skill(spearman: float, mixes: int) -> bool:
-    """True if a rank correlation this high over left-out mixes has a chance below 5 % without any effect."""
-    if spearman >= 1:
-        return True
-    statistic = spearman * np.sqrt((mixes - 2) / (1 - spearman**2))
-    return bool(student.sf(statistic, mixes - 2) < CHANCE)
-
-
-def _noise_of_repeats(objective: Objective) -> float | None:
-    """Pooled sd of the objective within mixes that were run more than once."""
-    groups = groups_of(objective.fits[0].weights)
-    counts = np.bincount(groups)
-    if (counts < 2).all():
-        return None
-    means = np.bincount(groups, objective.observed) / counts
-    return float(np.sqrt(((objective.observed - means[groups]) ** 2).sum() / (len(groups) - len(counts))))
+    return around(float(mean[0]), float(half[0.8]), float(half[0.95]))
 
 
 def _per_metric(objective: Objective, mix: np.ndarray, home: np.ndarray) -> tuple[MetricVerdict, ...]:
@@ -184,7 +138,7 @@ def _per_metric(objective: Objective, mix: np.ndarray, home: np.ndarray) -> tupl
         both = np.vstack([mix, home])
         mean, _ = f.predict(both)
         half80, half95 = (f.interval(both, level)[1] - mean for level in (0.8, 0.95))
-        mine, natural = (_estimate(float(mean[i]), float(half80[i]), float(half95[i])) for i in (0, 1))
+        mine, natural = (around(float(mean[i]), float(half80[i]), float(half95[i])) for i in (0, 1))
         cv = f.cv()
         result.append(
             MetricVerdict(metric=f.metric, recommended=mine, natural=natural, cv_spearman=cv.spearman, cv_mae=cv.mae)
