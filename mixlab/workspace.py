@@ -157,6 +157,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "read-only"}
+        reasons[errno.ENOTDIR] = "it lies below something that is no folder"
         reason = reasons.get(e.errno or 0, "permission denied" if e.errno in (errno.EACCES, errno.EPERM) else None)
         if reason is None:
             raise
