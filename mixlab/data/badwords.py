@@ -6,16 +6,16 @@ Reads the LDNOOBW lists in `words/` (CC BY 4.0, see `words/ATTRIBUTION.md`).
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from ahocorasick_rs import AhoCorasick
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from mixlab.data.steps import BadWords, WordList
 
 WORDS = Path(__file__).parent / "words"
 UNSPACED = ("ja", "th", "zh")  # languages whose words need no boundary
-WINDOW_CHARS = 1 << 16  # hits are listed window by window, so that a page of nothing but hits stays small
+WINDOW_BYTES = 1 << 16  # hits are listed window by window, so that a page of nothing but hits stays small
 ALLOWED = {"ja": {"sm", "グロ", "女の子"}, "zh": {"性"}}  # TFDS c4_utils: frequent inside innocent words
 SURROGATE = re.compile("[\ud800-\udfff]")
 SCHEME = re.compile(r"https?:\/\/(www\.)?")
@@ -43,26 +43,31 @@ def finder(words: Iterable[str], language: str = "en", *, lowercase_list: bool =
     chosen = sorted({w.lower() if lowercase_list else w for w in words if w.strip()} - ALLOWED.get(base, set()))
     if not chosen:
         return lambda text: None
-    automaton = AhoCorasick(chosen)
+    automaton = BytesAhoCorasick([w.encode() for w in chosen], implementation=Implementation.DFA)
     needs_boundary = base not in UNSPACED
-    overlap = max(map(len, chosen)) + 2
+    is_ascii = all(w.isascii() or w == w.lower() == w.upper() for w in chosen)
+    overlap = max(len(w.encode()) for w in chosen) + 8
 
     def find(text: str) -> str | None:
-        low = text.lower()
-        if not low.isascii() and SURROGATE.search(low):
-            low = SURROGATE.sub("\ufffd", low)  # neither is a word character
-        for at in range(0, len(low), WINDOW_CHARS):
+        low = _lower(text, is_ascii)
+        for at in range(0, len(low), WINDOW_BYTES):
             begin = max(at - overlap, 0)
-            part = low[begin : at + WINDOW_CHARS]
-            first, last = begin == 0, at + WINDOW_CHARS >= len(low)
+            part = low[begin : at + WINDOW_BYTES] if len(low) > WINDOW_BYTES else low
             for word, start, end in automaton.find_matches_as_indexes(part, overlapping=True):
-                before = first if start == 0 else not _is_word(part[start - 1])
-                after = last if end == len(part) else not _is_word(part[end])
-                if (before and after) or not needs_boundary:
+                if not needs_boundary or not (_word_before(low, begin + start) or _word_after(low, begin + end)):
                     return chosen[word]
         return None
 
     return find
+
+
+def _lower(text: str, is_ascii: bool) -> bytes:
+    """`text.lower()` as UTF-8; `is_ascii` tells that only its ASCII letters can matter, which is quicker."""
+    if is_ascii and (
+        text.isascii() or ("İ" not in text and "\u212a" not in text)
+    ):  # their lower case has ASCII letters
+        return text.encode("utf-8", "surrogatepass").lower()
+    return text.lower().encode("utf-8", "surrogatepass")
 
 
 def normalised_url(url: str) -> str:
@@ -98,6 +103,27 @@ def _finder(name: WordList, lowercase_list: bool) -> Callable[[str], str | None]
     return finder(word_list(name), lowercase_list=lowercase_list)
 
 
-def _is_word(char: str) -> bool:
-    """Python's `\\w`."""
-    return char.isalnum() or char == "_"
+def _word_before(data: bytes, at: int) -> bool:
+    """True if the character before byte `at` is one of Python's `\\w`."""
+    if at == 0:
+        return False
+    begin = at - 1
+    while data[begin] & 0xC0 == 0x80:
+        begin -= 1
+    return _is_word(data[begin:at])
+
+
+def _word_after(data: bytes, at: int) -> bool:
+    """True if the character at byte `at` is one of Python's `\\w`."""
+    if at == len(data):
+        return False
+    end = at + 1
+    while end < len(data) and data[end] & 0xC0 == 0x80:
+        end += 1
+    return _is_word(data[at:end])
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_word(char: bytes) -> bool:
+    letter = char.decode("utf-8", "surrogatepass")
+    return letter.isalnum() or letter == "_"

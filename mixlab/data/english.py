@@ -45,7 +45,14 @@ def most_sentences(line: str) -> int:
     >>> most_sentences("Mr. Smith went home.")
     2
     """
+    if line.isascii():
+        return 1 + sum(line.count(mark, 0, -1) for mark in ".?!")
     return 1 + len(_tables().sentence_end.findall(line, 0, max(len(line) - 1, 0)))
+
+
+def with_full_stop() -> frozenset[str]:
+    """The words of the exceptions that end in a full stop of their own, without it: `approx`, `etc`."""
+    return frozenset(word[:-1] for word in _tables().exceptions if word.endswith("."))
 
 
 def words(text: str) -> list[str]:

@@ -13,15 +13,23 @@ from typing import NamedTuple
 from ahocorasick_rs import AhoCorasick
 from punkt import PunktSentenceTokenizer, load_model
 
-from mixlab.data import english
+from mixlab.data import english, line_kernel
 from mixlab.data.badwords import SURROGATE, word_list
 from mixlab.data.steps import C4Lines, DolmaC4, WordList
 
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-PHRASES = {"lorem ipsum": "lorem_ipsum", "javascript": "javascript", "{": "brace", **dict.fromkeys(POLICY, "policy")}
+LINE_RULES = {
+    "long_word": line_kernel.LONG_WORD,
+    "end_mark": line_kernel.END_MARK,
+    "few_words": line_kernel.FEW_WORDS,
+    "javascript": line_kernel.JAVASCRIPT,
+    "policy": line_kernel.POLICY,
+}
+PAGE_RULES = {"lorem_ipsum": line_kernel.LOREM_IPSUM, "brace": line_kernel.BRACE}
 LONG_LINE = 1_000_000  # characters; from here on words are counted without a list of them
 WORD = re.compile(r"\S+")
+CLEAR = re.compile(r"\s([a-z]{3,})[.?!]\s+(?=[A-Z][a-z])")
 
 
 class Outcome(NamedTuple):
@@ -38,21 +46,33 @@ def c4_lines(text: str, step: C4Lines) -> Outcome:
     A `{` or a "lorem ipsum" in a line that an earlier rule drops is never seen. A line is stripped once, before the
     citations go: `fact. [1]` becomes `fact. `, which ends in no end mark.
     """
-    names, marks, longest = step.names, step.end_marks, step.max_word_chars
-    phrases = _phrases_in(text)
+    if not line_kernel.is_plain(text):
+        return c4_lines_plainly(text, step)
+    with_citations = step.count_words == "with_citations"
+    made = line_kernel.scan(
+        text, "".join(step.end_marks), step.min_words, step.max_word_chars, with_citations=with_citations
+    )
+    counts = made.counts.tolist()
+    dropped = Counter({step.names[rule]: counts[at] for rule, at in LINE_RULES.items() if counts[at]})
+    hits = [step.names[rule] for rule, at in PAGE_RULES.items() if counts[at]]
+    if counts[line_kernel.FIRST] == line_kernel.BRACE:
+        hits.reverse()
+    lines = made.text.split("\n")
+    if not has_sentences(lines, step.min_sentences, SPLITTERS[step.splitter]):
+        hits.append(step.names["few_sentences"])
+    return Outcome(made.text, tuple(hits), dropped)
+
+
+def c4_lines_plainly(text: str, step: C4Lines) -> Outcome:
+    """The same, line by line in Python: for texts that the kernel may not judge, and to hold the kernel against."""
+    names = step.names
     hits: dict[str, None] = {}
     dropped: Counter[str] = Counter()
     kept: list[str] = []
-    lines = [line.strip() for line in text.splitlines()]
-    if marks:  # most lines of a web page end here, so this needs no call
-        judged = [line for line in lines if line.endswith(marks) or "[" in line or len(line) > longest]
-        if len(judged) < len(lines):
-            dropped[names["end_mark"]] = len(lines) - len(judged)
-            lines = judged
-    for cited in lines:
-        line, rule = _judge(cited, step)
-        if rule is None and phrases:
-            rule, seen = _phrase_rule(line.lower(), phrases)
+    for raw in text.splitlines():
+        line, rule = _judge(raw.strip(), step)
+        if rule is None:
+            rule, seen = _phrase_rule(line.lower())
             hits.update((names[hit], None) for hit in seen)
         if rule is None:
             kept.append(line)
@@ -63,21 +83,14 @@ def c4_lines(text: str, step: C4Lines) -> Outcome:
     return Outcome("\n".join(kept).strip(), tuple(hits), dropped)
 
 
-def _phrases_in(text: str) -> tuple[str, ...]:
-    """Which phrases of the rules occur in a text at all, its citations removed: usually none."""
-    low = (CITATION.sub("", text) if "[" in text else text).lower()
-    return tuple(phrase for phrase in PHRASES if phrase in low)
-
-
-def _phrase_rule(low: str, phrases: Sequence[str]) -> tuple[str | None, list[str]]:
+def _phrase_rule(low: str) -> tuple[str | None, list[str]]:
     """The rule that drops a lower-cased line for a phrase in it, and the page rules that see the line."""
-    found = [PHRASES[phrase] for phrase in phrases if phrase in low]
-    seen = ["lorem_ipsum"] if "lorem_ipsum" in found else []
-    if "javascript" in found:
+    seen = ["lorem_ipsum"] if "lorem ipsum" in low else []
+    if "javascript" in low:
         return "javascript", seen
-    if "brace" in found:
+    if "{" in low:
         seen.append("brace")
-    return "policy" if "policy" in found else None, seen
+    return "policy" if any(phrase in low for phrase in POLICY) else None, seen
 
 
 def _judge(line: str, step: C4Lines) -> tuple[str, str | None]:
@@ -110,12 +123,27 @@ def has_sentences(lines: Sequence[str], least: int, count: Callable[[str, int], 
         return True
     if sum(english.most_sentences(line) for line in lines) < least:
         return False
+    if len(lines) + sum(map(_clear_breaks, lines)) >= least:
+        return True
     missing = least - len(lines)
     for line in lines:
         missing -= count(line, missing + 1) - 1
         if missing <= 0:
             return True
     return False
+
+
+def _clear_breaks(line: str) -> int:
+    """Places where both splitters start a sentence beyond doubt: `word. Next` with a word that shortens nothing."""
+    unclear = _unclear()
+    return sum(word not in unclear for word in CLEAR.findall(line))
+
+
+@cache
+def _unclear() -> frozenset[str]:
+    """Words after which a full stop may end no sentence: abbreviations, first words of collocations."""
+    model = load_model("english")
+    return frozenset(model.abbrev_types) | {first for first, _ in model.collocations} | english.with_full_stop()
 
 
 def punkt_sentences(text: str, least: int) -> int:

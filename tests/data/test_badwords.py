@@ -27,12 +27,12 @@ def test_the_verdict_is_the_regular_expressions(text):
 @settings(max_examples=200, deadline=None)
 def test_the_window_does_not_matter(text):
     whole = finder(SOME)(text) is not None
-    size = badwords.WINDOW_CHARS
+    size = badwords.WINDOW_BYTES
     try:
-        badwords.WINDOW_CHARS = 1
+        badwords.WINDOW_BYTES = 1
         assert (finder(SOME)(text) is not None) == whole
     finally:
-        badwords.WINDOW_CHARS = size
+        badwords.WINDOW_BYTES = size
 
 
 def test_both_lists_are_whole():

@@ -1,0 +1,298 @@
+"""C4's line rules over the UTF-8 bytes of a page, compiled: the verdict and text of `lines.py`, forty times as fast.
+
+Reads and writes nothing. Whatever is rare and intricate is left to `lines.py`: `is_plain` says which texts are fit.
+Legend: `data` the page, `out` the surviving lines with line feeds between, `i`, `start`, `end`, `n` byte positions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mixlab.data.kernels import jit
+
+LONG_WORD, END_MARK, FEW_WORDS, JAVASCRIPT, POLICY, LOREM_IPSUM, BRACE, FIRST = range(8)
+"""Places in the array of counts: lines dropped; lines that show a page rule its phrase; which of the two came first."""
+PHRASES = (
+    (b"javascript", JAVASCRIPT),
+    (b"lorem ipsum", LOREM_IPSUM),
+    (b"{", BRACE),
+    (b"terms of use", POLICY),
+    (b"privacy policy", POLICY),
+    (b"cookie policy", POLICY),
+    (b"uses cookies", POLICY),
+    (b"use of cookies", POLICY),
+    (b"use cookies", POLICY),
+)
+NOTES = (b"edit]", b"citation needed]")
+_LETTERS = np.frombuffer(b"".join(p for p, _ in PHRASES), np.uint8)
+_ENDS = np.cumsum([len(p) for p, _ in PHRASES])
+_KINDS = np.array([kind for _, kind in PHRASES])
+_SECOND = np.zeros(256, np.uint8)
+_SECOND[[p[0] for p, _ in PHRASES]] = [(p + b"\xff")[1] for p, _ in PHRASES]  # 255: any
+_EDIT, _NEEDED = (np.frombuffer(note, np.uint8) for note in NOTES)
+ODD = ("İ", "\u212a")
+"""The letters outside ASCII that lower-case to something with an ASCII letter in it: `i̇` and `k`."""
+
+
+class Scanned(NamedTuple):
+    """What the line rules make of a page."""
+
+    text: str
+    counts: np.ndarray
+    """By the constants above."""
+    kept: int
+    """Lines that are left, blank ones included."""
+
+
+def is_plain(text: str) -> bool:
+    """True if `scan` may judge the text: no letter that lower-cases into ASCII, no digit of another script in brackets.
+
+    >>> is_plain("naïve [1] text"), is_plain("the \\u212aelvin sign")
+    (True, False)
+    """
+    if text.isascii():
+        return True
+    if ODD[0] in text or ODD[1] in text:
+        return False
+    at = text.find("[")
+    while at >= 0:
+        at += 1
+        while at < len(text) and text[at].isdecimal():
+            if text[at] > "9":
+                return False
+            at += 1
+        at = text.find("[", at)
+    return True
+
+
+def scan(text: str, marks: str, min_words: int, max_word_chars: int, *, with_citations: bool) -> Scanned:
+    """The page by C4's line rules, where `is_plain`. `marks`: ASCII end marks, none for no such rule.
+
+    `with_citations`: words are counted before the citations go. Takes any text, also lone surrogates.
+    """
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    is_mark = np.zeros(256, np.bool_)
+    is_mark[[ord(m) for m in marks]] = True
+    out, counts = np.empty(len(data) + 1, np.uint8), np.zeros(8, np.int64)
+    size, kept = _scan(data, is_mark, bool(marks), min_words, max_word_chars, with_citations, out, counts)
+    return Scanned(out[:size].tobytes().decode("utf-8", "surrogatepass").strip(), counts, kept)
+
+
+@jit
+def _scan(data, is_mark, has_marks, min_words, max_word_chars, with_citations, out, counts):
+    """Bytes written to `out` and the lines they hold; judges line by line in the reference's order."""
+    n, i, size, kept = len(data), 0, 0, 0
+    while i < n:
+        begin, width = i, 0
+        while i < n:
+            if data[i] < 31 or data[i] >= 0xC2:
+                width = _break_at(data, i, n)
+                if width:
+                    break
+            i += 1
+        start, end = _stripped(data, begin, i)
+        i += width
+        is_long = end - start > max_word_chars
+        is_ended = not has_marks or is_long or (end > start and is_mark[data[end - 1]])
+        if not is_ended and not _has_bracket(data, start, end):  # most lines of a web page end here
+            counts[END_MARK] += 1
+            continue
+        if is_long and _has_long_word(data, start, end, max_word_chars):
+            counts[LONG_WORD] += 1
+            continue
+        at = size + (1 if kept else 0)
+        stop = _without_citations(data, start, end, out, at)
+        if has_marks and not _ends_well(out, at, stop, is_mark):
+            counts[END_MARK] += 1
+            continue
+        few = _fewer_words(data, start, end, min_words) if with_citations else _fewer_words(out, at, stop, min_words)
+        if few:
+            counts[FEW_WORDS] += 1
+        elif not _shows_phrase(out, at, stop, counts):
+            if kept:
+                out[size] = 10
+            size, kept = stop, kept + 1
+    return size, kept
+
+
+@jit
+def _break_at(data, i, n):
+    """Bytes of the line break at i, where `str.splitlines` sees one; 0: none."""
+    c = data[i]
+    if c < 31:
+        if c == 13:
+            return 2 if i + 1 < n and data[i + 1] == 10 else 1
+        return 1 if 10 <= c <= 12 or c >= 28 else 0
+    if c == 0xC2:
+        return 2 if i + 1 < n and data[i + 1] == 0x85 else 0
+    if c == 0xE2 and i + 2 < n and data[i + 1] == 0x80:
+        return 3 if data[i + 2] == 0xA8 or data[i + 2] == 0xA9 else 0
+    return 0
+
+
+@jit
+def _blank_at(data, i, n):
+    """Bytes of the blank at i, where `str.isspace` sees one; 0: none."""
+    c = data[i]
+    if c <= 32:
+        return 1 if c == 32 or 9 <= c <= 13 or 28 <= c <= 31 else 0
+    if c < 0xC2 or c > 0xE3 or i + 1 >= n:
+        return 0
+    d = data[i + 1]
+    if c == 0xC2:
+        return 2 if d == 0x85 or d == 0xA0 else 0
+    if c < 0xE1 or i + 2 >= n:
+        return 0
+    e = data[i + 2]
+    if c == 0xE1:
+        return 3 if d == 0x9A and e == 0x80 else 0
+    if c == 0xE3:
+        return 3 if d == 0x80 and e == 0x80 else 0
+    if d == 0x80:  # U+2000 to 200A, 2028, 2029, 202F
+        return 3 if e <= 0x8A or e == 0xA8 or e == 0xA9 or e == 0xAF else 0
+    return 3 if d == 0x81 and e == 0x9F else 0
+
+
+@jit
+def _stripped(data, start, end):
+    """The range without blanks at either end."""
+    while start < end:
+        width = _blank_at(data, start, end)
+        if width == 0:
+            break
+        start += width
+    while start < end:
+        if data[end - 1] < 0x80:
+            width = _blank_at(data, end - 1, end)
+        elif end - start >= 3 and _blank_at(data, end - 3, end) == 3:
+            width = 3
+        elif end - start >= 2 and _blank_at(data, end - 2, end) == 2:
+            width = 2
+        else:
+            width = 0
+        if width == 0:
+            break
+        end -= width
+    return start, end
+
+
+@jit
+def _has_bracket(data, start, end):
+    for i in range(start, end):  # noqa: SIM110  any() is slow in numba
+        if data[i] == 91:
+            return True
+    return False
+
+
+@jit
+def _has_long_word(data, start, end, max_chars):
+    """True if a word has more characters; continuation bytes are none."""
+    chars, i = 0, start
+    while i < end:
+        width = _blank_at(data, i, end)
+        if width:
+            chars = 0
+            i += width
+            continue
+        if data[i] & 0xC0 != 0x80:
+            chars += 1
+            if chars > max_chars:
+                return True
+        i += 1
+    return False
+
+
+@jit
+def _without_citations(data, start, end, out, at):
+    """Copies the range to `out` without `[1]`, `[]`, `[edit]`, `[citation needed]`; where the copy ends."""
+    i = start
+    while i < end:
+        if data[i] == 91:
+            j = i + 1
+            while j < end and 48 <= data[j] <= 57:
+                j += 1
+            if j < end and data[j] == 93:
+                i = j + 1
+                continue
+            if _matches(data, i + 1, end, _EDIT):
+                i += 1 + len(_EDIT)
+                continue
+            if _matches(data, i + 1, end, _NEEDED):
+                i += 1 + len(_NEEDED)
+                continue
+        out[at] = data[i]
+        at += 1
+        i += 1
+    return at
+
+
+@jit
+def _matches(data, i, end, letters):
+    if i + len(letters) > end:
+        return False
+    for k in range(len(letters)):  # noqa: SIM110
+        if data[i + k] != letters[k]:
+            return False
+    return True
+
+
+@jit
+def _ends_well(out, at, stop, is_mark):
+    """True if the last byte is an end mark and the line does not end in `...`."""
+    if stop == at or not is_mark[out[stop - 1]]:
+        return False
+    return not (stop - at >= 3 and out[stop - 1] == 46 and out[stop - 2] == 46 and out[stop - 3] == 46)
+
+
+@jit
+def _fewer_words(data, start, end, least):
+    """True if the range holds fewer words than `least`."""
+    words, is_inside, i = 0, False, start
+    while i < end and words < least:
+        width = _blank_at(data, i, end)
+        if width == 0 and not is_inside:
+            words += 1
+        is_inside = width == 0
+        i += max(width, 1)
+    return words < least
+
+
+@jit
+def _shows_phrase(out, at, stop, counts):
+    """True if a phrase drops the line, which is counted; page rules that see the line are noted."""
+    has_javascript = has_policy = has_lorem = has_brace = False
+    for i in range(at, stop):
+        second = _SECOND[_low(out[i])]
+        if second == 0 or (second < 255 and (i + 1 == stop or _low(out[i + 1]) != second)):
+            continue
+        begin = 0
+        for k in range(len(_ENDS)):
+            if _is_phrase(out, i, stop, begin, _ENDS[k]):
+                has_javascript |= _KINDS[k] == JAVASCRIPT
+                has_policy |= _KINDS[k] == POLICY
+                has_lorem |= _KINDS[k] == LOREM_IPSUM
+                has_brace |= _KINDS[k] == BRACE
+            begin = _ENDS[k]
+    has_brace &= not has_javascript
+    if counts[FIRST] == 0 and (has_lorem or has_brace):
+        counts[FIRST] = LOREM_IPSUM if has_lorem else BRACE
+    counts[LOREM_IPSUM] += has_lorem
+    counts[BRACE] += has_brace
+    counts[JAVASCRIPT] += has_javascript
+    counts[POLICY] += has_policy and not has_javascript
+    return has_javascript or has_policy
+
+
+@jit
+def _low(byte):
+    return byte + 32 if 65 <= byte <= 90 else byte
+
+
+@jit
+def _is_phrase(out, i, stop, begin, end):
+    if i + end - begin > stop:
+        return False
+    for k in range(end - begin):  # noqa: SIM110
+        if _low(out[i + k]) != _LETTERS[begin + k]:
+            return False
+    return True

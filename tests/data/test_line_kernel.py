@@ -1,0 +1,91 @@
+"""The compiled line rules equal the ones in plain Python, on every text they may judge."""
+
+import sys
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mixlab.data.badwords import finder
+from mixlab.data.line_kernel import ODD, is_plain
+from mixlab.data.lines import SPLITTERS, _clear_breaks, c4_lines, c4_lines_plainly
+from mixlab.data.profiles import DATATROVE_LINES, TFDS_LINES
+
+PIECES = st.sampled_from(
+    [
+        *" .?!\"'{}[]\n\t\r\u2028\u2029\x85\xa0\x0b\x0c\x1c\x1d\x1e\x1f\u1680\u2003\u202f\u205f\u3000\u200b\u180e",
+        *"\x00\ud800_éß…。İ\u212a",
+        *("Here is a line that ends well.", " javascript", "JAVAscript", "Lorem ipsum", "lorem  ipsum", "use cookies"),
+        *("Mr. ", "five words are in here.", "[1]", "[edit]", "[citation needed]", "[12", "[١]", "...", "\r\n", "\n\n"),
+        *(
+            "Terms of Use",
+            "java[2]script",
+            "x" * 30,
+            "é" * 20,
+            "He went home. Then he slept. ",
+            '."',
+            "privacy policy.",
+        ),
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=25).map("".join)
+STEPS = (
+    replace(TFDS_LINES, max_word_chars=25),
+    replace(DATATROVE_LINES, max_word_chars=25),
+    replace(DATATROVE_LINES, end_marks=(), min_words=1),
+)
+
+
+@given(TEXTS)
+@example("{ x y z a b.\nlorem ipsum one two three.")
+@example("lorem ipsum { one two three.\njava[1]script one two three four.")
+@example("One two three four five.\xa0\r\n\u3000Six seven eight nine ten[3].")
+@settings(max_examples=400, deadline=None)
+def test_the_kernel_gives_text_hits_and_counts_of_the_plain_rules(text):
+    for step in STEPS:
+        assert c4_lines(text, step) == c4_lines_plainly(text, step)
+
+
+def test_no_other_letter_lower_cases_into_ascii():
+    everything = (chr(c) for c in range(128, sys.maxunicode + 1))
+    odd = {c for c in everything if any(low < "\x80" for low in c.lower())}
+    assert odd == set(ODD)
+    alike = [c for c in map(chr, range(128, sys.maxunicode + 1)) if c.isalnum() != c.lower().isalnum()]
+    assert set(alike) <= set(ODD)  # so the neighbour of a bad word may be looked at before it is lower-cased
+
+
+def test_every_blank_and_line_break_is_seen():
+    for c in map(chr, range(sys.maxunicode + 1)):
+        if c < "\x80" or c.isspace() or len(f"a{c}b".splitlines()) > 1:
+            text = f"{c}One two{c}three four.{c}{c}Five six {c}seven.{c} {c}"
+            for step in STEPS:
+                assert c4_lines(text, step) == c4_lines_plainly(text, step), repr(c)
+
+
+def test_digits_of_other_scripts_in_brackets_are_left_to_the_plain_rules():
+    assert is_plain("a [12] b é") and not is_plain("a [1٢] b") and is_plain("٢ [x]")
+
+
+@given(
+    st.lists(st.sampled_from(["word", "approx", "Mr", "etc", "U.S", "A", "the", "Next", ". ", "! ", " ", '" ', "? "]))
+)
+@settings(max_examples=300, deadline=None)
+def test_a_clear_break_is_one_for_both_splitters(pieces):
+    line = "".join(pieces).strip()
+    for count in SPLITTERS.values():
+        assert not line or 1 + _clear_breaks(line) <= count(line, 10**9)
+
+
+@given(TEXTS)
+@settings(max_examples=200, deadline=None)
+def test_bytes_hide_no_bad_word(text):
+    find = finder(["edit", "ipsum", "use", "ass"])
+    low = text.lower()
+    expected = any(
+        not (i and (low[i - 1].isalnum() or low[i - 1] == "_"))
+        and not (i + len(w) < len(low) and (low[i + len(w)].isalnum() or low[i + len(w)] == "_"))
+        for w in ("edit", "ipsum", "use", "ass")
+        for i in range(len(low))
+        if low.startswith(w, i)
+    )
+    assert (find(text) is not None) == expected
