@@ -36,7 +36,7 @@ def job(cfg: DictConfig) -> float:
 def main() -> None:
     """Entry of `python -m mixlab`."""
     register()
-    sys.argv[1:1] = search_path(Path.cwd())
+    sys.argv += search_path(Path.cwd())
     job()
 
 

@@ -58,10 +58,12 @@ def demo(as_json: AsJson = False, workers: Workers = CORES) -> None:
 @app.command()
 def run(overrides: Overrides = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """One proxy run, from raw text to scores."""
-    from mixlab import compose, pipeline, show
+    from mixlab import compose
     from mixlab.workspace import Workspace
 
-    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
+    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()  # mistakes are told before torch is loaded
+    from mixlab import pipeline, show
+
     with show.progress() as watch:
         if dry_run:
             told = pipeline.rehearse(spec, pipeline.prepare(spec, ws, watch.stage), ws)

@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mixlab.config import CONF, run_spec
 from mixlab.errors import ConfigError, nearest
@@ -101,6 +102,8 @@ def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = Fals
             return compose("config", [*search_path(project), *overrides], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as e:
         raise ConfigError(_sentence(e, project)) from e
+    except YAMLError as e:
+        raise ConfigError(f"not valid YAML: {' '.join(str(e).split())}") from e
 
 
 def _swept(overrides: Sequence[str], project: Path) -> list[str]:

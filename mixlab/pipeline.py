@@ -19,7 +19,7 @@ from filelock import FileLock
 import mixlab
 from mixlab.data import clean, dedup, shards, sources, split, tokenizer
 from mixlab.data.places import places
-from mixlab.errors import ConfigError, RunFailed
+from mixlab.errors import ConfigError, RunFailed, SourceError
 from mixlab.eval import evaluate, samples
 from mixlab.mix import budget, mixture, plan
 from mixlab.model import attention
@@ -110,9 +110,15 @@ def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[st
         build(at.raw[s.name], lambda out, s=s: sources.write_raw(s, ws.downloads, out, told(f"read {s.name}")))
         profile = spec.cleaning.profile_of(s.name)
         raw = at.raw[s.name]
-        build(
+        kept = build(
             at.clean[s.name], lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, told(f"clean {n}"))
         )
+        if not kept["docs"]:
+            reasons = ", ".join(f"{why} {n:,}" for why, n in sorted(kept["dropped"].items(), key=lambda kv: -kv[1]))
+            raise SourceError(
+                f"nothing is left of source '{s.name}' after cleaning by {profile}: all {kept['docs_in']:,} documents "
+                f"were dropped ({reasons}). Choose a looser profile: +cleaning.per_source.{s.name}=none, for instance."
+            )
     build(at.dedup, lambda out: dedup.dedup_pool(at.clean, spec.dedup, out, told("dedup")))
     build(at.split, lambda out: split.split_pool(at.clean, at.dedup, spec.holdout, out))
     texts = functools.partial(tokenizer.training_texts, at.clean, at.dedup, at.split, spec.tokenizer)
