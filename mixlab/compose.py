@@ -41,7 +41,7 @@ SPECS = {
 def register() -> None:
     """Makes the dataclass defaults known to hydra as the config `base`, and `${mixlab.row:file,row}` as a resolver."""
     base: dict[str, Any] = {name: _plain(dataclasses.asdict(spec)) for name, spec in SPECS.items()}
-    base |= {"name": None, "seed": 0, "sources": {}, "sweep": None, "design": {"file": None, "row": None}}
+    base |= {"name": None, "seed": 0, "sources": {}, "phases": [], "sweep": None, "design": {"file": None, "row": None}}
     ConfigStore.instance().store(name="base", node=base)
     OmegaConf.register_new_resolver("mixlab.row", design_row, replace=True)
 

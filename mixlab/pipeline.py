@@ -84,9 +84,9 @@ def rehearse(
     vocab = {c.vocab_size for c in corpora.values()}
     if len(vocab) != 1:
         raise ConfigError(f"the corpora were tokenised with different vocabularies: {sorted(vocab)}.")
-    mixed = mixture.resolve(spec.mixture, {n: c.tokens for n, c in corpora.items()}, spec.train.tokens)
-    spec = replace(spec, mixture=mixed, model=replace(spec.model, vocab_size=vocab.pop()))
-    planned = plan.plan_draws(mixed, corpora, spec.train, spec.model.max_seq_len)
+    mixed, phases = plan.resolved(spec.mixture, spec.phases, corpora, spec.train)
+    spec = replace(spec, mixture=mixed, phases=phases, model=replace(spec.model, vocab_size=vocab.pop()))
+    planned = plan.plan_draws(mixed, corpora, spec.train, spec.model.max_seq_len, phases)
     key = key_of("runs", VERSION, spec, {n: c.key for n, c in sorted(corpora.items())})
     return Rehearsal(
         spec=spec,
@@ -94,7 +94,7 @@ def rehearse(
         path=ws.run_dir(spec.name, spec.seed, key),
         plan=planned,
         params=budget.params(spec.model),
-        flops=budget.flops(spec.model, planned.tokens).total,
+        flops=budget.plan_flops(spec.model, planned).total,
         price=budget.price(spec.model, planned.tokens, device, tokens_per_s),
     )
 

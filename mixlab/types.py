@@ -158,6 +158,19 @@ class Mixture:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """A later part of a run: annealing on better text, or longer sequences."""
+
+    name: str = field(default="anneal", metadata=COSMETIC)
+    share: float
+    """Of all the run's tokens, above 0 and below 1; what the phases leave goes to the run's own mixture, first."""
+    mixture: Mixture | None = None
+    """None: the run's own mixture goes on."""
+    seq_len: int | None = None
+    """Tokens a sequence, a divisor of the batch; None: model.max_seq_len. ALiBi lets it be longer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """An MPT, in MPT's own names. No biases, tied embeddings, ALiBi instead of position embeddings."""
 
@@ -204,6 +217,10 @@ class TrainSpec:
     precision: Literal["fp32", "bf16"] = "fp32"
     max_epochs: float = 4.0
     """A plan that would repeat a source more often than this is refused."""
+    unique_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Source -> tokens of it that the run may see: its first documents in the order of a hash of their ids."""
+    target_tokens: int | None = None
+    """Budget of the large run this one stands for: every source is cut down until it repeats here as it would there."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=COSMETIC)
     threads: int = field(default=1, metadata=COSMETIC)
     save_every_tokens: int = field(default=150_000, metadata=COSMETIC)
@@ -234,6 +251,8 @@ class RunSpec:
     holdout: Holdout = Holdout()
     tokenizer: TokenizerSpec = TokenizerSpec()
     mixture: Mixture = Mixture()
+    phases: tuple[Phase, ...] = ()
+    """What follows on `mixture`, in order; none: one mixture from the first token to the last."""
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
     evals: EvalSpec = field(default=EvalSpec(), metadata=COSMETIC)
@@ -272,18 +291,42 @@ class Draw:
     tokens: int
     available: int
     epochs: float
+    """Passes expected of each document; `epochs_max`: the most passes that any of its tokens gets."""
+    epochs_max: int = 0
     licence: str
+    corpus: str = ""
+    """Key of the corpus it is drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """Mixture + budget + corpora: what is drawn, exactly. `key` decides the order of every sequence."""
+class PlanPhase:
+    """One mixture and one sequence length, from one border of the run to the next."""
 
+    name: str
     mixture: Mixture
     tokens: int
     seq_len: int
     sequences: int
     draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Mixture + budget + corpora: what is drawn, exactly. `draws` sums over the phases, of which there is one at least.
+
+    `key` names the plan: with a seed it decides every token of the run.
+    """
+
+    key: str = ""
+    mixture: Mixture
+    tokens: int
+    seq_len: int
+    """Of the first phase, as `mixture`."""
+    sequences: int
+    draws: tuple[Draw, ...]
+    phases: tuple[PlanPhase, ...]
+    warnings: tuple[str, ...] = ()
+    """What is possible but doubtful, in sentences."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

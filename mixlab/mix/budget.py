@@ -5,7 +5,7 @@ Arithmetic and tables only. Reads and writes nothing. Every assumed figure names
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -91,6 +91,14 @@ def flops(model: ModelSpec, tokens: int) -> Flops:
         body=6.0 * layers * (4 + 2 * model.expansion_ratio) * d * d * tokens,
         attention=6.0 * layers * d * model.max_seq_len * tokens,
         head=6.0 * model.vocab_size * d * tokens,
+    )
+
+
+def plan_flops(model: ModelSpec, plan: Plan) -> Flops:
+    """FLOPs of a whole plan: attention costs what the sequences of each phase are long."""
+    parts = [flops(replace(model, max_seq_len=p.seq_len), p.tokens) for p in plan.phases]
+    return Flops(
+        body=sum(p.body for p in parts), attention=sum(p.attention for p in parts), head=sum(p.head for p in parts)
     )
 
 

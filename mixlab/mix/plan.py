@@ -1,90 +1,229 @@
-"""Mixture + budget + corpora -> exact draws and the order of every sequence; says what is impossible and what is.
+"""Mixture + budget + corpora -> exact draws, phase by phase; says what is impossible and what is.
 
-Reads and writes nothing. Order: Tijdeman's chairman assignment (Discrete Math. 32, 1980): at every prefix of n
-sequences each source has been drawn within one sequence of weight x n. It depends on the weights alone, so a longer
-plan begins with the shorter one, and neither shards, workers nor the order of the sources can change it.
+Reads and writes nothing. The order of the sequences is that of mix/order.py: a longer plan of one phase begins with the
+shorter one, and phases of one sequence length share one account, so that every prefix of the run is exact.
 """
 
+import hashlib
+import itertools
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numba import njit
 
-from mixlab.errors import PlanError
+from mixlab.errors import ConfigError, PlanError
+from mixlab.mix import order as orders
 from mixlab.mix.mixture import resolve
-from mixlab.mix.simplex import apportion
-from mixlab.types import Corpus, Draw, Mixture, Plan, TrainSpec
+from mixlab.mix.repetition import doubts, refuse_crumbs, visible
+from mixlab.types import Corpus, Draw, Mixture, Phase, Plan, PlanPhase, TrainSpec
 
-UNITS = 2**40  # weights as integers: exact arithmetic; rounding shifts no prefix by a sequence before 5e11 of them
-EXACT_STEPS = 10**8  # sequences x sources counted one by one, up to 0.6 s; 5 M sequences of 20 sources
+FIRST = "main"
+"""Name of the phase that comes before those of RunSpec.phases."""
 
 
-def plan_draws(mixture: Mixture, corpora: Mapping[str, Corpus], train: TrainSpec, seq_len: int) -> Plan:
+def plan_draws(
+    mixture: Mixture,
+    corpora: Mapping[str, Corpus],
+    train: TrainSpec,
+    seq_len: int,
+    phases: Sequence[Phase] = (),
+) -> Plan:
     """What is drawn from each source, exactly, sources by name.
 
-    The budget is rounded down to whole batches, a corpus to whole sequences. Counts are those of `order(plan)`; beyond
-    EXACT_STEPS they come by largest remainder, within one sequence of the weight too. A mixture that is still a rule is
-    resolved on the whole sequences there are. Raises ConfigError for wrong weights,
-    PlanError if a source is too small or would be repeated more than `train.max_epochs` times (one sequence of grace).
+    The budget is rounded down to whole batches, a corpus to whole sequences, a phase to the nearest batch. Counts are
+    those of `order(plan)`; for more than order.EXACT_STEPS they come by largest remainder, within one sequence of the
+    weight too. A mixture that is still a rule is resolved on the whole sequences there are. Raises ConfigError for
+    wrong weights or phases, PlanError if a source is too small or would be repeated more than `train.max_epochs` times
+    (one sequence of grace).
     """
-    mixture = resolve(mixture, {s: c.tokens // seq_len * seq_len for s, c in corpora.items()}, train.tokens)
-    batch = max(1, train.batch_tokens // seq_len)
-    sequences = train.tokens // (batch * seq_len) * batch
-    if not sequences:
-        raise PlanError(
-            f"train.tokens is {train.tokens:,}, less than one batch of {batch} x {seq_len} = {batch * seq_len:,}. "
-            "Raise train.tokens or lower train.batch_tokens."
-        )
-    counts = _counts(list(mixture.weights.values()), sequences)
-    draws = [_draw(mixture, corpora[s], int(n), seq_len) for s, n in zip(mixture.weights, counts.tolist(), strict=True)]
-    plan = Plan(mixture=mixture, tokens=sequences * seq_len, seq_len=seq_len, sequences=sequences, draws=tuple(draws))
-    _refuse_repeats(plan, corpora, train.max_epochs)
+    sizes = visible(corpora, train)
+    mixture, phases = _resolve(mixture, phases, {s: n // seq_len * seq_len for s, n in sizes.items()}, train.tokens)
+    parts = _parts(mixture, phases, train, seq_len)
+    planned = tuple(_phase(*part, counts, corpora, sizes) for part, counts in _counted(parts))
+    draws = tuple(_sum([p.draws[i] for p in planned], planned) for i in range(len(mixture.weights)))
+    for phase in planned:
+        for draw in phase.draws:
+            refuse_crumbs(draw, corpora[draw.source], train, phase.seq_len)
+            _refuse_nothing(phase.mixture, draw, sizes[draw.source], phase.seq_len)
+    plan = Plan(
+        key=_key(planned),
+        mixture=mixture,
+        tokens=sum(p.tokens for p in planned),
+        seq_len=seq_len,
+        sequences=sum(p.sequences for p in planned),
+        draws=draws,
+        phases=planned,
+        warnings=doubts(draws, train, seq_len),
+    )
+    _refuse_repeats(plan, sizes, train.max_epochs)
     return plan
 
 
+def resolved(
+    mixture: Mixture, phases: Sequence[Phase], corpora: Mapping[str, Corpus], train: TrainSpec
+) -> tuple[Mixture, tuple[Phase, ...]]:
+    """The mixture and the phases as numbers: rules follow from the tokens that the run may see."""
+    return _resolve(mixture, phases, visible(corpora, train), train.tokens)
+
+
 def order(plan: Plan) -> np.ndarray:
-    """Which source each sequence comes from, as an index into `plan.draws`; int16 (plan.sequences,).
-
-    >>> draws = [Draw(source=s, weight=w, sequences=0, tokens=0, available=0, epochs=0, licence="") for s, w in
-    ...          [("code", 0.25), ("wiki", 0.75)]]
-    >>> order(Plan(mixture=Mixture(), tokens=0, seq_len=1, sequences=8, draws=tuple(draws))).tolist()
-    [1, 0, 1, 1, 1, 0, 1, 1]
-    """
-    places, units = _units([d.weight for d in plan.draws])
-    turns = np.empty(plan.sequences, np.int16)
-    _chairmen(units, plan.sequences, turns)
-    return places[turns]
+    """Which source each sequence comes from, as an index into `plan.draws`; int16 (plan.sequences,)."""
+    parts = []
+    for group in _joint(plan.phases):
+        weights = [[d.weight for d in p.draws] for p in group]
+        parts.append(orders.turns(weights, [p.sequences for p in group]))
+    return np.concatenate(parts)
 
 
-def _draw(mixture: Mixture, corpus: Corpus, sequences: int, seq_len: int) -> Draw:
-    """One source's line of the plan; PlanError if it is wanted but has not even one sequence."""
-    weight, available = mixture.weights[corpus.source], corpus.tokens // seq_len
-    if weight > 0 and not available:
-        raise PlanError(
-            f"mixture '{mixture.name}' wants {weight:.3g} of its tokens from '{corpus.source}', which has "
-            f"{corpus.tokens:,} tokens: less than one sequence of {seq_len:,}. Set its weight to 0, loosen "
-            f"what drops its documents, or lower model.max_seq_len."
+def _resolve(
+    mixture: Mixture, phases: Sequence[Phase], sizes: Mapping[str, int], tokens: int
+) -> tuple[Mixture, tuple[Phase, ...]]:
+    """Rules as numbers; each phase's rule for its own part of the budget."""
+    left = 1 - math.fsum(p.share for p in phases)
+    if not (left > 1e-9 and all(p.share > 0 for p in phases)):
+        shares = ", ".join(f"{p.name} {p.share:g}" for p in phases)
+        raise ConfigError(
+            f"phases: their shares ({shares}) have to be above 0 and leave some tokens to the run's own mixture, but "
+            f"sum to {1 - left:g}. Lower them below 1 in all."
         )
-    return Draw(
-        source=corpus.source,
-        weight=weight,
-        sequences=sequences,
+    first = resolve(mixture, sizes, round(left * tokens))
+    later = [(p, p.mixture and resolve(p.mixture, sizes, round(p.share * tokens))) for p in phases]
+    return first, tuple(Phase(name=p.name, share=p.share, mixture=m, seq_len=p.seq_len) for p, m in later)
+
+
+def _parts(
+    mixture: Mixture, phases: Sequence[Phase], train: TrainSpec, seq_len: int
+) -> list[tuple[str, Mixture, int, int]]:
+    """(name, mixture, sequence length, sequences) of every phase, borders at whole batches."""
+    batch = max(1, train.batch_tokens // seq_len)
+    step = batch * seq_len
+    steps = train.tokens // step
+    if not steps:
+        raise PlanError(
+            f"train.tokens is {train.tokens:,}, less than one batch of {batch} x {seq_len} = {step:,}. "
+            "Raise train.tokens or lower train.batch_tokens."
+        )
+    some = [Phase(name=FIRST, share=1 - math.fsum(p.share for p in phases), mixture=mixture), *phases]
+    ends = [round(steps * share) for share in itertools.accumulate(p.share for p in some)]
+    parts = []
+    for phase, begin, end in zip(some, [0, *ends], ends, strict=False):
+        long = phase.seq_len or seq_len
+        if long < 1 or step % long:
+            raise PlanError(
+                f"phase '{phase.name}' has sequences of {long:,} tokens, of which a batch of {step:,} holds no whole "
+                f"number. Choose a divisor of {step:,}, or another train.batch_tokens."
+            )
+        if end <= begin:
+            raise PlanError(
+                f"phase '{phase.name}' is {phase.share:.3g} of {steps} batches: not even one. Raise its share or "
+                "train.tokens, or lower train.batch_tokens."
+            )
+        parts.append((phase.name, phase.mixture or mixture, long, (end - begin) * step // long))
+    return parts
+
+
+def _counted(
+    parts: Sequence[tuple[str, Mixture, int, int]],
+) -> Iterator[tuple[tuple[str, Mixture, int, int], list[int]]]:
+    """Every part with its sequences by source."""
+    for _, group in itertools.groupby(parts, key=lambda p: p[2]):
+        some = list(group)
+        found = orders.counts([list(p[1].weights.values()) for p in some], [p[3] for p in some])
+        yield from zip(some, found.tolist(), strict=True)
+
+
+def _joint(phases: Sequence[PlanPhase]) -> list[list[PlanPhase]]:
+    """Neighbouring phases of one sequence length: they share one account."""
+    return [list(group) for _, group in itertools.groupby(phases, key=lambda p: p.seq_len)]
+
+
+def _phase(
+    name: str,
+    mixture: Mixture,
+    seq_len: int,
+    sequences: int,
+    counts: Sequence[int],
+    corpora: Mapping[str, Corpus],
+    sizes: Mapping[str, int],
+) -> PlanPhase:
+    """One phase and its line for each source."""
+    draws = []
+    for (source, weight), n in zip(mixture.weights.items(), counts, strict=True):
+        available = sizes[source] // seq_len
+        draws.append(
+            Draw(
+                source=source,
+                weight=weight,
+                sequences=n,
+                tokens=n * seq_len,
+                available=available * seq_len,
+                epochs=n / available if available else 0.0,
+                epochs_max=-(-n // available) if available else 0,
+                licence=corpora[source].licence,
+                corpus=corpora[source].key,
+            )
+        )
+    return PlanPhase(
+        name=name,
+        mixture=mixture,
         tokens=sequences * seq_len,
-        available=available * seq_len,
-        epochs=sequences / available if available else 0.0,
-        licence=corpus.licence,
+        seq_len=seq_len,
+        sequences=sequences,
+        draws=tuple(draws),
     )
 
 
-def _refuse_repeats(plan: Plan, corpora: Mapping[str, Corpus], limit: float) -> None:
+def _sum(draws: Sequence[Draw], phases: Sequence[PlanPhase]) -> Draw:
+    """One source's line over all phases. Each sequence length goes through the source on its own."""
+    first, total = draws[0], sum(p.tokens for p in phases)
+    by_length: dict[int, int] = {}
+    for draw, phase in zip(draws, phases, strict=True):
+        by_length[phase.seq_len] = by_length.get(phase.seq_len, 0) + draw.sequences
+    rounds = {p.seq_len: d.available // p.seq_len for d, p in zip(draws, phases, strict=True)}
+    weight = math.fsum(d.weight * p.tokens for d, p in zip(draws, phases, strict=True)) / total
+    return Draw(
+        source=first.source,
+        weight=first.weight if len(phases) == 1 else weight,
+        sequences=sum(d.sequences for d in draws),
+        tokens=sum(d.tokens for d in draws),
+        available=first.available,
+        epochs=math.fsum(n / rounds[t] for t, n in by_length.items() if rounds[t]),
+        epochs_max=sum(-(-n // rounds[t]) for t, n in by_length.items() if rounds[t]),
+        licence=first.licence,
+        corpus=first.corpus,
+    )
+
+
+def _key(phases: Sequence[PlanPhase]) -> str:
+    """16 hex digits over all that decides the order: lengths, and whole weights and corpora of what is drawn."""
+    told = []
+    for p in phases:
+        units = orders.whole([d.weight for d in p.draws]).tolist()
+        drawn = [(d.source, u, d.corpus, d.available) for d, u in zip(p.draws, units, strict=True) if u]
+        told.append((p.seq_len, p.sequences, drawn))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _refuse_nothing(mixture: Mixture, draw: Draw, have: int, seq_len: int) -> None:
+    """PlanError if a source is wanted but has not even one sequence."""
+    if draw.weight > 0 and not draw.available:
+        raise PlanError(
+            f"mixture '{mixture.name}' wants {draw.weight:.3g} of its tokens from '{draw.source}', which has "
+            f"{have:,} tokens: less than one sequence of {seq_len:,}. Set its weight to 0, loosen "
+            f"what drops its documents, or lower model.max_seq_len."
+        )
+
+
+def _refuse_repeats(plan: Plan, sizes: Mapping[str, int], limit: float) -> None:
     """PlanError if a source would be seen more than `limit` times: what is possible, who is to blame, both ways out."""
-    over = [d for d in plan.draws if d.tokens > limit * corpora[d.source].tokens + plan.seq_len]
+    grace = max(p.seq_len for p in plan.phases)
+    over = [d for d in plan.draws if d.tokens > limit * sizes[d.source] + grace]
     if not over:
         return
-    most = math.floor(limit * sum(c.tokens for c in corpora.values()))
+    most = math.floor(limit * sum(sizes.values()))
     worst = max(over, key=lambda d: d.epochs)
-    have = corpora[worst.source].tokens
+    have = sizes[worst.source]
     others = ", ".join(f"'{d.source}' ({d.epochs:.1f})" for d in over if d is not worst)
     wants = (
         f"mixture '{plan.mixture.name}' wants {worst.tokens:,} tokens of '{worst.source}', which has {have:,} "
@@ -97,47 +236,5 @@ def _refuse_repeats(plan: Plan, corpora: Mapping[str, Corpus], limit: float) -> 
         )
     # both rounded so that the advice works
     best, enough = math.floor(limit * have / plan.tokens * 1e6) / 1e6, math.ceil(worst.epochs * 10) / 10
-    raise PlanError(f"{wants} Lower its weight to {best:.6g} or raise train.max_epochs to {enough:.1f}.")
-
-
-def _counts(weights: list[float], sequences: int) -> np.ndarray:
-    """Sequences per source after `sequences` of them; int64, sums to `sequences`."""
-    places, units = _units(weights)
-    if sequences * len(units) > EXACT_STEPS:
-        return apportion(weights, sequences)
-    counts = np.zeros(len(weights), np.int64)
-    counts[places] = _chairmen(units, sequences, np.empty(0, np.int16))
-    return counts
-
-
-def _units(weights: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the sources that are drawn at all (int16), and their weights as integers that sum to UNITS."""
-    assert len(weights) < 2**15, "source indices are 16-bit"
-    units = apportion(weights, UNITS)
-    places = np.flatnonzero(units)
-    return places.astype(np.int16), units[places]
-
-
-@njit(cache=True, nogil=True)
-def _chairmen(units: np.ndarray, n: int, turns: np.ndarray) -> np.ndarray:
-    """Counts after `n` turns; fills `turns` if it has room. Tijdeman: of those that lag enough, who must act first.
-
-    `lag` = weight x turns - drawn, in 1/UNITS. Who lags by 1/(2m - 2) may be drawn; drawn is who would first reach the
-    bound 1 - 1/(2m - 2). Ties go to the first.
-    """
-    m = len(units)
-    lag, counts = np.zeros(m, np.int64), np.zeros(m, np.int64)
-    least = UNITS // max(2, 2 * m - 2)
-    for t in range(n):
-        chosen, soonest = -1, np.inf
-        for i in range(m):
-            lag[i] += units[i]
-            if lag[i] >= least:
-                due = (UNITS - least - lag[i]) / units[i]
-                if due < soonest:
-                    chosen, soonest = i, due
-        lag[chosen] -= UNITS
-        counts[chosen] += 1
-        if t < len(turns):
-            turns[t] = chosen
-    return counts
+    over_all = f" over all {len(plan.phases)} phases" if len(plan.phases) > 1 else ""
+    raise PlanError(f"{wants} Lower its weight{over_all} to {best:.6g} or raise train.max_epochs to {enough:.1f}.")

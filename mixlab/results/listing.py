@@ -153,7 +153,7 @@ def _recipe(told: dict[str, Any]) -> str:
     spec = told.get("spec") or {}
     cosmetic = {field.name for field in fields(TrainSpec) if field.metadata.get("cosmetic")}
     train = {name: value for name, value in (spec.get("train") or {}).items() if name not in cosmetic}
-    made_of = [told.get("corpora"), spec.get("model"), train]
+    made_of = [told.get("corpora"), spec.get("model"), train, *(spec.get("phases") or [])]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
 
 

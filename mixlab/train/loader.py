@@ -1,10 +1,12 @@
 """Batches as a pure function of (plan, seed, step), over memory-mapped token shards. Reads tokens.bin and ends.npy.
 
-Documents are concatenated and cut into sequences of `plan.seq_len` tokens; a shorter tail is never drawn. Each
-source walks through its sequences in an order that depends on (seed, source, epoch) and on nothing else: two mixtures
-serve the same sequences of a source in the same order (common random numbers), and none comes twice within an epoch.
+Documents are concatenated and cut into sequences of their phase's length; a shorter tail is never drawn. Each source
+walks through its sequences in an order that depends on (seed, source, epoch) and on nothing else: two mixtures serve
+the same sequences of a source in the same order (common random numbers), and none comes twice within an epoch. Phases
+of one length go on where the last one stopped; another length is another cut, and walks through the source afresh.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from mixlab.data.shards import document_ends, token_array
 from mixlab.errors import EnvironmentFault
 from mixlab.mix.plan import order
 from mixlab.seeds import seed_of
-from mixlab.types import Corpus, Plan
+from mixlab.types import Corpus, Draw, Plan
 
 # B batch (of one rank), T sequence
 
@@ -29,39 +31,31 @@ class Ledger:
 
 
 class Loader:
-    """Serves a plan. Needs one integer to resume: the step."""
+    """Serves a plan. Needs one integer to resume: the step. A batch holds as many tokens in every phase."""
 
     def __init__(self, plan: Plan, corpora: Mapping[str, Corpus], seed: int, batch_sequences: int):
         assert batch_sequences > 0
         self.plan, self.seed, self.batch_sequences = plan, seed, batch_sequences
-        self.steps = plan.sequences // batch_sequences
-        self._source = order(plan)
-        self._turn = _turns(self._source, len(plan.draws))
-        self._chunks_T: dict[int, np.ndarray] = {}
+        self.steps = plan.tokens // (batch_sequences * plan.seq_len)
+        self._parts = _parts(plan, batch_sequences * plan.seq_len)
+        self._chunks_T: dict[tuple[int, int], np.ndarray] = {}  # (source, T)
         self._ends: dict[int, np.ndarray] = {}
-        for s, draw in enumerate(plan.draws):
-            if not draw.weight:
-                continue
-            corpus = corpora[draw.source]
-            tokens = np.asarray(token_array(corpus))
-            if len(tokens) // plan.seq_len * plan.seq_len != draw.available:
-                raise EnvironmentFault(
-                    f"the plan counts on {draw.available:,} tokens of '{draw.source}', but {corpus.path} holds "
-                    f"{len(tokens):,}: it is not the corpus the plan was made for. Run the same command again."
-                )
-            self._chunks_T[s] = tokens[: draw.available].reshape(-1, plan.seq_len)
-            self._ends[s] = document_ends(corpus)
-        self._shuffled: dict[tuple[int, int], np.ndarray] = {}
+        for phase in plan.phases:
+            for s, draw in enumerate(phase.draws):
+                if draw.weight and (s, phase.seq_len) not in self._chunks_T:
+                    self._open(s, draw, corpora[draw.source], phase.seq_len)
+        self._shuffled: dict[tuple[int, int, int], np.ndarray] = {}  # (source, T, epoch)
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Token ids int64 (B, T) and the index of each row's source in `plan.draws`, int64 (B,).
 
         The ranks' slices, put together in order, are the batch of one rank alone.
         """
-        source, chunk = self._rows(step, rank, ranks)
-        ids_BT = np.empty((len(source), self.plan.seq_len), np.int64)
-        for s in np.unique(source):
-            ids_BT[source == s] = self._chunks_T[s][chunk[source == s]]
+        source, chunk, seq_len = self._rows(step, rank, ranks)
+        ids_BT = np.empty((len(source), seq_len), np.int64)
+        for s in np.unique(source).tolist():
+            here = np.flatnonzero(source == s)
+            ids_BT[here] = self._chunks_T[s, seq_len][chunk[here]]
         return ids_BT, source
 
     def doc_ids(self, step: int, rank: int = 0, ranks: int = 1) -> np.ndarray:
@@ -69,43 +63,117 @@ class Loader:
 
         The end-of-text token belongs to the document it ends.
         """
-        source, chunk = self._rows(step, rank, ranks)
-        docs_BT = np.empty((len(source), self.plan.seq_len), np.int64)
+        source, chunk, seq_len = self._rows(step, rank, ranks)
+        docs_BT = np.empty((len(source), seq_len), np.int64)
         for s in np.unique(source):
-            start = chunk[source == s][:, None] * self.plan.seq_len
-            docs_BT[source == s] = np.searchsorted(self._ends[s], start + np.arange(self.plan.seq_len), side="right")
+            start = chunk[source == s][:, None] * seq_len
+            docs_BT[source == s] = np.searchsorted(self._ends[s], start + np.arange(seq_len), side="right")
         return docs_BT - docs_BT[:, :1]
 
     def ledger(self, step: int) -> dict[str, Ledger]:
         """What was seen of each source after `step` steps: tokens, those of them that differ, passes."""
-        seen = np.bincount(self._source[: step * self.batch_sequences], minlength=len(self.plan.draws)).tolist()
-        size = self.plan.seq_len
-        return {
-            d.source: Ledger(
-                tokens=n * size,
-                unique_tokens=min(n * size, d.available),
-                epochs=n * size / d.available if d.available else 0.0,
+        seen: dict[tuple[int, int], int] = {}  # (source, T) -> sequences
+        for part in self._parts:
+            done = min(max(step - part.first, 0), part.steps) * part.rows
+            for s, n in enumerate(np.bincount(part.source[:done], minlength=len(self.plan.draws)).tolist()):
+                seen[s, part.seq_len] = seen.get((s, part.seq_len), 0) + n
+        return {d.source: self._account(s, seen) for s, d in enumerate(self.plan.draws)}
+
+    def _account(self, s: int, seen: Mapping[tuple[int, int], int]) -> Ledger:
+        """One source's line of the ledger, from the sequences seen of it at each length."""
+        drawn = {seq_len: n for (source, seq_len), n in seen.items() if source == s and n}
+        whole = {seq_len: len(self._chunks_T[s, seq_len]) for seq_len in drawn}
+        if len(drawn) == 1:
+            unique = sum(min(n, whole[t]) * t for t, n in drawn.items())
+        else:
+            step = math.gcd(*drawn) if drawn else 1
+            was_seen = np.zeros(max((whole[t] * t for t in drawn), default=0) // step, bool)
+            for t, n in drawn.items():
+                first = self._epoch(s, t, 0)[:n]
+                was_seen[(first[:, None] * (t // step) + np.arange(t // step)).ravel()] = True
+            unique = int(was_seen.sum()) * step
+        epochs = math.fsum(n / whole[t] for t, n in drawn.items())
+        return Ledger(tokens=sum(n * t for t, n in drawn.items()), unique_tokens=unique, epochs=epochs)
+
+    def _open(self, s: int, draw: Draw, corpus: Corpus, seq_len: int) -> None:
+        """Maps a source's tokens as rows of `seq_len`; refuses a corpus that cannot be the plan's."""
+        tokens = np.asarray(token_array(corpus))
+        if corpus.key != draw.corpus or len(tokens) < draw.available:
+            raise EnvironmentFault(
+                f"the plan counts on {draw.available:,} tokens of '{draw.source}' ({draw.corpus}), but {corpus.path} "
+                f"({corpus.key}) holds {len(tokens):,}: it is not the corpus the plan was made for. Run the same "
+                "command again."
             )
-            for d, n in zip(self.plan.draws, seen, strict=True)
-        }
+        self._chunks_T[s, seq_len] = tokens[: draw.available].reshape(-1, seq_len)
+        self._ends[s] = document_ends(corpus)
 
-    def _rows(self, step: int, rank: int, ranks: int) -> tuple[np.ndarray, np.ndarray]:
-        """Source and chunk of each row that a rank serves at a step; int64 (B,) each."""
-        size = self.batch_sequences
-        assert 0 <= step < self.steps and 0 <= rank < ranks <= size, (step, self.steps, rank, ranks)
-        at = slice(step * size + size * rank // ranks, step * size + size * (rank + 1) // ranks)
-        source = self._source[at].astype(np.int64)
-        chunk = np.array([self._chunk(s, k) for s, k in zip(source.tolist(), self._turn[at].tolist(), strict=True)])
-        return source, chunk
+    def _rows(self, step: int, rank: int, ranks: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Source and chunk of each row that a rank serves at a step, int64 (B,) each, and the length of the rows."""
+        assert 0 <= step < self.steps, (step, self.steps)
+        part = next(p for p in reversed(self._parts) if p.first <= step)
+        assert 0 <= rank < ranks <= part.rows, (rank, ranks, part.rows)
+        begin = (step - part.first) * part.rows
+        at = slice(begin + part.rows * rank // ranks, begin + part.rows * (rank + 1) // ranks)
+        source, turn = part.source[at].astype(np.int64), part.turn[at]
+        chunk = np.empty(len(source), np.int64)
+        for s in np.unique(source).tolist():
+            here = np.flatnonzero(source == s)
+            chunk[here] = self._chunk(s, part.seq_len, turn[here])
+        return source, chunk, part.seq_len
 
-    def _chunk(self, source: int, turn: int) -> int:
-        """Which chunk a source gives at its `turn`-th draw."""
-        epoch, at = divmod(turn, len(self._chunks_T[source]))
-        if (source, epoch) not in self._shuffled:
-            self._shuffled.pop((source, epoch - 2), None)  # the epoch before may share a batch with this one
-            name = self.plan.draws[source].source
-            self._shuffled[source, epoch] = permutation(len(self._chunks_T[source]), self.seed, name, epoch)
-        return int(self._shuffled[source, epoch][at])
+    def _chunk(self, s: int, seq_len: int, turn: np.ndarray) -> np.ndarray:
+        """Which chunks a source gives at its `turn`-th draws (ascending) of this length; int64, as `turn`."""
+        epoch, at = np.divmod(turn, len(self._chunks_T[s, seq_len]))
+        if epoch[0] == epoch[-1]:
+            return self._epoch(s, seq_len, int(epoch[0]))[at]
+        return np.array([self._epoch(s, seq_len, e)[k] for e, k in zip(epoch.tolist(), at.tolist(), strict=True)])
+
+    def _epoch(self, s: int, seq_len: int, epoch: int) -> np.ndarray:
+        """The order of one pass over a source, kept while it lasts."""
+        key = (s, seq_len, epoch)
+        if key not in self._shuffled:
+            for old in [k for k in self._shuffled if k[:2] == key[:2] and abs(k[2] - epoch) > 1]:
+                del self._shuffled[old]  # the epochs beside it may share a batch with it
+            name = self.plan.draws[s].source
+            purpose = name if seq_len == self.plan.seq_len else f"{name}/{seq_len}"
+            self._shuffled[key] = permutation(len(self._chunks_T[s, seq_len]), self.seed, purpose, epoch)
+        return self._shuffled[key]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A phase as the loader walks through it."""
+
+    first: int
+    """Step it begins with, and how many `steps` of how many `rows` it has."""
+    steps: int
+    rows: int
+    seq_len: int
+    source: np.ndarray
+    """Per sequence, with `turn`: how often that source was drawn before at this length."""
+    turn: np.ndarray
+
+
+def _parts(plan: Plan, batch_tokens: int) -> list[_Part]:
+    """The phases with their orders; a source goes on where the last phase of this sequence length left it."""
+    source, parts, begin, first = order(plan), [], 0, 0
+    drawn: dict[int, np.ndarray] = {}  # T -> sequences of each source so far
+    for phase in plan.phases:
+        here = source[begin : begin + phase.sequences]
+        before = drawn.setdefault(phase.seq_len, np.zeros(len(plan.draws), np.int64))
+        rows = batch_tokens // phase.seq_len
+        part = _Part(
+            first=first,
+            steps=len(here) // rows,
+            rows=rows,
+            seq_len=phase.seq_len,
+            source=here,
+            turn=_turns(here, len(plan.draws)) + before[here],
+        )
+        drawn[phase.seq_len] = before + np.bincount(here, minlength=len(plan.draws))
+        parts.append(part)
+        begin, first = begin + len(here), first + part.steps
+    return parts
 
 
 def permutation(n: int, seed: int, source: str, epoch: int) -> np.ndarray:

@@ -104,7 +104,7 @@ def drawn(source, tokens, licence):
 
 def test_exposure_puts_the_doubtful_first_and_loses_no_token():
     draws = (drawn("code", 70, "MIT"), drawn("mail", 10, "unknown"), drawn("wiki", 20, "CC-BY-SA-4.0"))
-    plan = Plan(mixture=Mixture(), tokens=100, seq_len=1, sequences=100, draws=draws)
+    plan = Plan(mixture=Mixture(), tokens=100, seq_len=1, sequences=100, draws=draws, phases=())
     rows = licence_exposure(plan)
     assert [(r.licence, r.share, r.commercial, r.share_alike) for r in rows] == [
         ("unknown", 0.1, "unknown", False),
@@ -115,7 +115,7 @@ def test_exposure_puts_the_doubtful_first_and_loses_no_token():
 
 
 def test_exposure_splits_a_source_over_the_licences_of_its_documents():
-    plan = Plan(mixture=Mixture(), tokens=100, seq_len=1, sequences=1, draws=(drawn("code", 100, "mixed"),))
+    plan = Plan(mixture=Mixture(), tokens=100, seq_len=1, sequences=1, draws=(drawn("code", 100, "mixed"),), phases=())
     counts = {"docs": 1, "bytes": 1, "heldout_docs": 0, "heldout_tokens": 0, "heldout_bytes": 0, "vocab_size": 9}
     held = {"MIT": 1, "CC-BY-NC-4.0": 1, "weird": 1}
     code = Corpus(source="code", key="", path=Path(), tokens=3, licence="mixed", language="en", licences=held, **counts)

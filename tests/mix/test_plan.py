@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mixlab.errors import ConfigError, PlanError
-from mixlab.mix import plan as plans
+from mixlab.mix import order as orders
 from mixlab.mix.plan import order, plan_draws
-from mixlab.types import Corpus, Mixture, TrainSpec
+from mixlab.types import Corpus, Mixture, Phase, TrainSpec
 
 LAW = settings(max_examples=40, deadline=None, derandomize=True)
 T = 8
@@ -83,10 +83,81 @@ def test_a_source_without_weight_changes_no_other(weights, n):
     assert more.draws[0].sequences == 0
 
 
+def phased(weights, other, n, share=0.25, seq_len=None, **kwargs):
+    corpora = {s: corpus(s, kwargs.get("tokens", 10**9)) for s in weights}
+    train = TrainSpec(tokens=n * 4 * T, batch_tokens=4 * T, max_epochs=1e9)
+    mixes = [Mixture(name=k, rule="weights", weights=w) for k, w in (("m", weights), ("o", other))]
+    later = [Phase(share=share, mixture=mixes[1], seq_len=seq_len)]
+    return plan_draws(mixes[0], corpora, train, T, later)
+
+
+@st.composite
+def pairs(draw):
+    one = draw(recipes())
+    other = draw(st.lists(st.floats(1e-4, 1) | st.just(0.0), min_size=len(one), max_size=len(one)))
+    other = other if sum(other) else [1.0] * len(one)
+    return one, {s: w / sum(other) for s, w in zip(one, other, strict=True)}
+
+
+@LAW
+@given(pairs(), st.integers(10, 300), st.floats(0.1, 0.9))
+def test_every_prefix_is_within_one_sequence_also_where_the_mixture_changes(mixes, n, share):
+    plan = phased(*mixes, n, share)
+    wanted = [np.array([d.weight for d in p.draws])[None].repeat(p.sequences, 0) for p in plan.phases]
+    drawn = np.cumsum(order(plan)[:, None] == np.arange(len(mixes[0])), axis=0)
+    assert np.abs(drawn - np.cumsum(np.concatenate(wanted), axis=0)).max() < 1
+    assert drawn[-1].tolist() == [d.sequences for d in plan.draws]
+    assert abs(plan.phases[1].tokens - share * plan.tokens) <= 4 * T / 2 + 1e-6
+    assert sum(p.tokens for p in plan.phases) == plan.tokens == n * 4 * T
+
+
+@LAW
+@given(recipes(), st.integers(1, 500), st.floats(1.01, 4))
+def test_more_weight_never_draws_less(weights, n, factor):
+    source = max(weights, key=lambda s: weights[s])
+    scaled = {s: w * (factor if s == source else 1) for s, w in weights.items()}
+    more = {s: w / sum(scaled.values()) for s, w in scaled.items()}
+    a, b = ({d.source: d.sequences for d in make(w, n).draws} for w in (weights, more))
+    assert b[source] >= a[source] - 1  # exact up to the sequence that rounding may move
+    exact = n * more[source] - n * weights[source]
+    assert abs((b[source] - a[source]) - exact) < 2
+
+
+def test_a_longer_phase_is_planned_in_its_own_sequences():
+    plan = phased({"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}, 8, seq_len=2 * T, tokens=10 * T)
+    assert [(p.seq_len, p.sequences) for p in plan.phases] == [(T, 24), (2 * T, 4)]
+    a = plan.draws[0]
+    assert (a.sequences, a.tokens) == (16, 20 * T)
+    assert a.epochs == pytest.approx(12 / 10 + 4 / 5) and a.epochs_max == 2 + 1
+    assert a.weight == pytest.approx(0.75 * 0.5 + 0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"share": 1.0}, "leave some tokens to the run's own mixture"),
+        ({"share": 0.001}, "not even one"),
+        ({"seq_len": 3}, "holds no whole number"),
+        ({"seq_len": 4 * T, "tokens": 3 * T}, "less than one sequence of 32"),
+    ],
+)
+def test_impossible_phases_say_why(changes, told):
+    with pytest.raises((ConfigError, PlanError), match=told):
+        phased({"a": 1.0}, {"a": 1.0}, 8, **changes)
+
+
+def test_the_key_names_what_decides_the_order_and_nothing_else():
+    key = make({"a": 0.5, "b": 0.5}, 100).key
+    assert len(key) == 16 and make({"b": 0.5, "a": 0.5, "c": 0.0}, 100).key == key
+    others = [make({"a": 0.4, "b": 0.6}, 100), make({"a": 0.5, "b": 0.5}, 99)]
+    others += [phased({"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}, 25), make({"a": 0.5, "b": 0.5}, 100, {"a": 80})]
+    assert len({key, *(p.key for p in others)}) == 5
+
+
 def test_long_plans_are_counted_by_largest_remainder(monkeypatch):
     weights = {"a": 0.3, "b": 0.3, "c": 0.4}
     exact = make(weights, 1000)
-    monkeypatch.setattr(plans, "EXACT_STEPS", 10)
+    monkeypatch.setattr(orders, "EXACT_STEPS", 10)
     assert [d.sequences for d in make(weights, 1000).draws] == [d.sequences for d in exact.draws] == [300, 300, 400]
 
 

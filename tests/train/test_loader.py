@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mixlab.errors import EnvironmentFault
 from mixlab.mix.plan import plan_draws
 from mixlab.train.loader import Loader, permutation
-from mixlab.types import Corpus, Mixture, TrainSpec
+from mixlab.types import Corpus, Mixture, Phase, TrainSpec
 
 LAW = settings(max_examples=25, deadline=None, derandomize=True)
 T, B = 4, 6
@@ -27,7 +27,14 @@ def shard(home: Path, source: str) -> Corpus:
     (path / "manifest.json").write_text(json.dumps({"dtype": "<u4"}))
     counts = {"docs": len(ENDS[source]), "bytes": tokens, "heldout_docs": 0, "heldout_tokens": 0, "heldout_bytes": 0}
     return Corpus(
-        source=source, key="k", path=path, tokens=tokens, vocab_size=10**6, licence="MIT", language="en", **counts
+        source=source,
+        key=f"key-{source}",
+        path=path,
+        tokens=tokens,
+        vocab_size=10**6,
+        licence="MIT",
+        language="en",
+        **counts,
     )
 
 
@@ -143,6 +150,62 @@ def test_the_ledger_ends_where_the_plan_says(corpora):
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(corpora):
     short, long = served(loader(corpora, sequences=60))[0], served(loader(corpora, sequences=240))[0]
     assert (short == long[: len(short)]).all()
+
+
+def phased(corpora, seed=0, unique=None):
+    """40 steps: code and law in sequences of 4, then wiki too, then law and wiki in sequences of 8."""
+    first, then, last = ({"code": 0.5, "law": 0.5, "wiki": 0.0}, {"code": 0.2, "law": 0.3, "wiki": 0.5}, {"law": 0.5})
+    mixes = [Mixture(rule="weights", weights=w) for w in (first, then, {"code": 0.0, "wiki": 0.5, **last})]
+    train = TrainSpec(tokens=40 * B * T, batch_tokens=B * T, max_epochs=1e9, unique_tokens=unique or {})
+    later = [Phase(share=0.3, mixture=mixes[1]), Phase(share=0.2, mixture=mixes[2], seq_len=2 * T)]
+    return Loader(plan_draws(mixes[0], corpora, train, T, later), corpora, seed, B)
+
+
+@LAW
+@given(st.integers(0, 40), st.integers(0, 3), st.sampled_from([None, {"law": 24}, {"wiki": 100, "law": 50}]))
+def test_the_ledger_is_what_was_served_in_every_phase(corpora, step, seed, unique):
+    made = phased(corpora, seed, unique)
+    seen = {s: [] for s in SIZES}
+    for k in range(step):
+        for row, s in zip(*made.batch(k), strict=True):
+            seen[list(SIZES)[s]] += row.tolist()
+    for name, told in made.ledger(step).items():
+        assert (told.tokens, told.unique_tokens) == (len(seen[name]), len(set(seen[name])))
+        limit = (unique or {}).get(name, SIZES[name])
+        assert all(t - BASE[name] < limit for t in seen[name])
+    if step == 40:
+        assert {s: x.tokens for s, x in made.ledger(step).items()} == {d.source: d.tokens for d in made.plan.draws}
+
+
+def test_no_token_comes_more_often_than_the_plan_says_in_any_phase(corpora):
+    made = phased(corpora)
+    times = Counter(t for step in range(40) for t in made.batch(step)[0].ravel().tolist())
+    for draw in made.plan.draws:
+        mine = [n for t, n in times.items() if t // 10_000 == BASE[draw.source] // 10_000]
+        assert max(mine) <= draw.epochs_max
+
+
+def test_a_source_goes_on_where_the_phase_before_left_it(corpora):
+    made = phased(corpora)
+    law = [r for k in range(32) for r, s in zip(*made.batch(k), strict=True) if s == 1]
+    first = [int(r[0]) for r in law][:50]  # 50 sequences are one epoch, and cross the border
+    assert len(first) == len(set(first)) == 50
+
+
+@LAW
+@given(st.integers(1, 3), st.integers(0, 39))
+def test_ranks_agree_in_every_phase(corpora, ranks, step):
+    made = phased(corpora)
+    parts = [made.batch(step, rank, ranks)[0] for rank in range(ranks)]
+    assert (np.concatenate(parts) == made.batch(step)[0]).all()
+    assert (np.concatenate([made.doc_ids(step, r, ranks) for r in range(ranks)]) == made.doc_ids(step)).all()
+
+
+def test_fewer_unique_tokens_are_the_first_ones_and_nested(corpora):
+    made = [phased(corpora, unique={"law": n}) for n in (24, 50)]
+    few, more = ({t for k in range(40) for t in m.batch(k)[0].ravel().tolist()} for m in made)
+    law = {t for t in few if BASE["law"] <= t < BASE["wiki"]}
+    assert law == set(range(BASE["law"], BASE["law"] + 24)) and few <= more
 
 
 def test_another_corpus_than_the_plan_was_made_for_is_refused(corpora):
