@@ -61,8 +61,8 @@ def run(overrides: Overrides = None, dry_run: DryRun = False, as_json: AsJson = 
     from mixlab import compose
     from mixlab.workspace import Workspace
 
-    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()  # mistakes are told before torch is loaded
-    from mixlab import pipeline, show
+    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
+    from mixlab import pipeline, show  # after the line above: mistakes are told before torch is loaded
 
     with show.progress() as watch:
         if dry_run:
