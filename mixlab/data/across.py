@@ -30,6 +30,11 @@ class Losers:
         lo, hi = np.searchsorted(self._pairs[:, 0], [doc, doc + 1])
         return frozenset(self._pairs[lo:hi, 1].tolist())
 
+    def between(self, start: int, end: int) -> "Losers":
+        """What goes of the documents from `start` up to but without `end`."""
+        lo, hi = np.searchsorted(self._pairs[:, 0], [start, end])
+        return Losers(self._pairs[lo:hi])
+
 
 def url_losers(pages: Iterable[tuple[int, str | None, str]]) -> Losers:
     """The documents whose normalised URL another page keeps, from (number, url, id); a page without a URL stays.
@@ -47,6 +52,21 @@ def url_losers(pages: Iterable[tuple[int, str | None, str]]) -> Losers:
             rank = min(best[key], rank)
         best[key] = rank
     return Losers(np.array([(doc, 0) for doc in losers], np.uint32).reshape(-1, 2))
+
+
+def random_losers(docs: Iterable[tuple[int, str, int]], target: int) -> Losers:
+    """The documents that go so that `target` bytes stay, from (number, id, bytes): drawn in the order of md5(id).
+
+    The last document drawn stays if that comes closer to the target.
+    """
+    ranked = sorted(docs, key=lambda doc: _md5("random-drop\x1f" + doc[1]))
+    total, cut = 0, len(ranked)
+    for i, (_, _, size) in enumerate(ranked):
+        if total + size / 2 > target:
+            cut = i
+            break
+        total += size
+    return Losers(np.array([(doc, 0) for doc, _, _ in ranked[cut:]], np.uint32).reshape(-1, 2))
 
 
 def line_losers(pages: Iterable[tuple[int, str, str, str]], scratch: Path) -> Losers:

@@ -5,8 +5,13 @@ Reads `raw/…/docs-*.parquet`; writes `clean/…/docs-*.parquet` (the kept) and
 
 import json
 import logging
+import multiprocessing
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,18 +21,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixlab.data.across import Losers, line_losers, url_losers
-from mixlab.data.documents import read_docs, write_docs
+from mixlab.data.across import Losers, line_losers, random_losers, url_losers
+from mixlab.data.documents import damage_named, write_docs
 from mixlab.data.lines import Outcome
 from mixlab.data.profiles import steps_of
 from mixlab.data.rules import Cleaned, clean_by, without_lines
-from mixlab.data.steps import ACROSS, LineDedup, Step, UrlDedup
+from mixlab.data.steps import ACROSS, LineDedup, RandomDrop, Step, UrlDedup
+from mixlab.errors import EnvironmentFault
 from mixlab.types import Document
-from mixlab.workspace import read_manifest
 
-VERSION = 1
+VERSION = 2
 """Raised when the same profile gives other text or another verdict."""
-FLUSH_ROWS = 5_000
+SHARD_BYTES = 16_000_000  # of text, before compression
 VERDICTS = pa.schema(
     [
         ("id", pa.string()),
@@ -35,84 +40,173 @@ VERDICTS = pa.schema(
         ("reason", pa.string()),
         ("rules_hit", pa.list_(pa.string())),
         ("lines_dropped", pa.map_(pa.string(), pa.int32())),
+        ("measures", pa.map_(pa.string(), pa.float64())),
         ("bytes_in", pa.int64()),
         ("bytes_out", pa.int64()),
         ("bytes_otherwise", pa.int64()),
     ]
 )
-"""`bytes_out` is 0 for a dropped document; `bytes_otherwise`: what its text would have without document-level rules."""
+"""`measures`: rule -> what it compared with its threshold. `bytes_out` is 0 for a dropped document; `bytes_otherwise`:
+what its text would have without document-level rules."""
 
 logger = logging.getLogger(__name__)
 
 
 def clean_source(
-    raw: Path, profile: str, out: Path, progress: Callable[[int, int], None] | None = None
+    raw: Path, profile: str, out: Path, progress: Callable[[int, int], None] | None = None, workers: int = 1
 ) -> dict[str, Any]:
     """Facts of the clean artefact written to `out`: profile, docs and bytes in and out, dropped, lines_dropped.
 
-    Documents stream; memory holds one row group. A document's verdict does not depend on the order of documents. One
-    whose text is blank in the end is dropped as `empty`. Rules that compare documents take an extra pass each.
+    Memory holds one shard a worker. A document's verdict does not depend on the order of documents, nor do the files
+    on the number of `workers`. A document whose text is blank in the end is dropped as `empty`. Rules that compare
+    documents take an extra pass each. `progress` is told after each shard.
     Raises ConfigError for an unknown profile, EnvironmentFault for a damaged raw file.
     """
     began = monotonic()
     steps = steps_of(profile)
-    total = int(read_manifest(raw)["docs"]) if progress else 0
-    tally = _Tally()
-    judged = _judged(raw, steps, _compare(raw, steps, out))
-    with pq.ParquetWriter(out / "verdicts.parquet", VERDICTS, compression="zstd") as writer:
-
-        def kept() -> Iterator[Document]:
-            for doc, text, row in judged:
-                tally.add(row)
-                if len(tally.rows) >= FLUSH_ROWS:
-                    writer.write_table(tally.table())
-                if text is not None:
-                    yield Document(id=doc.id, text=text, url=doc.url, licence=doc.licence, meta=doc.meta)
+    shards = shards_of(raw)
+    total = shards[-1].end
+    losers = _compare(raw, steps, out)
+    tally = Tally()
+    with tempfile.TemporaryDirectory(dir=out, prefix=".parts-") as folder:
+        jobs = [
+            (clean_shard, profile, shard, {i: gone.between(shard.start, shard.end) for i, gone in losers.items()}, part)
+            for shard, part in ((shard, Path(folder) / f"{i:05d}") for i, shard in enumerate(shards))
+        ]
+        with pq.ParquetWriter(out / "verdicts.parquet", VERDICTS, compression="zstd") as writer:
+            for i, (job, made) in enumerate(zip(jobs, _results(jobs, workers), strict=True)):
+                tally.include(made)
+                (job[-1] / "docs-00000.parquet").rename(out / f"docs-{i:05d}.parquet")
+                writer.write_table(pq.read_table(job[-1] / "verdicts.parquet"))
                 if progress:
-                    progress(tally.docs, total)
-            writer.write_table(tally.table())
-
-        docs, n_bytes = write_docs(out, kept())
-    logger.info("clean: %s keeps %d of %d documents, %.1f s, %s", profile, docs, tally.docs, monotonic() - began, out)
+                    progress(tally.docs_in, total)
+    kept, seconds = tally.docs, monotonic() - began
+    logger.info("clean: %s keeps %d of %d documents, %.1f s, %s", profile, kept, tally.docs_in, seconds, out)
     return {
         "profile": profile,
-        "docs_in": tally.docs,
-        "docs": docs,
+        "docs_in": tally.docs_in,
+        "docs": tally.docs,
         "bytes_in": tally.bytes_in,
-        "bytes": n_bytes,
+        "bytes": tally.bytes,
         "dropped": dict(sorted(tally.dropped.items())),
         "lines_dropped": dict(sorted(tally.lines_dropped.items())),
     }
 
 
 @dataclass(kw_only=True, slots=True)
-class _Tally:
-    """Sums over the verdicts so far, and the rows not written yet."""
+class Tally:
+    """Sums over verdicts."""
 
+    docs_in: int = 0
     docs: int = 0
     bytes_in: int = 0
+    bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     lines_dropped: Counter[str] = field(default_factory=Counter)
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.docs += 1
+        """Counts one row of `verdicts.parquet`."""
+        self.docs_in += 1
+        self.docs += row["kept"]
         self.bytes_in += row["bytes_in"]
-        self.dropped.update([row["reason"]] if row["reason"] else [])
-        self.lines_dropped.update(row["lines_dropped"])
-        self.rows.append(row)
+        self.bytes += row["bytes_out"]
+        if row["reason"]:
+            self.dropped[row["reason"]] += 1
+        for rule, lines in row["lines_dropped"].items():
+            self.lines_dropped[rule] += lines
 
-    def table(self) -> pa.Table:
-        """The rows that wait, which then wait no longer."""
-        rows, self.rows = self.rows, []
-        return pa.Table.from_pylist(rows, VERDICTS)
+    def include(self, other: "Tally") -> None:
+        """Adds what another worker counted."""
+        self.docs_in, self.docs = self.docs_in + other.docs_in, self.docs + other.docs
+        self.bytes_in, self.bytes = self.bytes_in + other.bytes_in, self.bytes + other.bytes
+        self.dropped.update(other.dropped)
+        self.lines_dropped.update(other.lines_dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some row groups of one raw file: what one worker holds at a time."""
+
+    path: Path
+    groups: tuple[int, ...]
+    start: int
+    end: int
+    """Numbers of the documents: from `start`, up to but without `end`."""
+
+
+def shards_of(raw: Path) -> list[Shard]:
+    """The shards of a raw artefact, at least one; they depend on its files alone."""
+    shards: list[Shard] = []
+    end = 0
+    for path in sorted(raw.glob("docs-*.parquet")):
+        with damage_named(path):
+            facts = pq.read_metadata(path)
+        groups: list[int] = []
+        start = end
+        size = 0
+        for group in range(facts.num_row_groups):
+            told = facts.row_group(group)
+            groups, end, size = [*groups, group], end + told.num_rows, size + told.total_byte_size
+            if size >= SHARD_BYTES:
+                shards.append(Shard(path, tuple(groups), start, end))
+                groups, start, size = [], end, 0
+        if groups or not shards:
+            shards.append(Shard(path, tuple(groups), start, end))
+    return shards
+
+
+def _results(jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """What the jobs (function, *arguments) return, in their order, by as many processes."""
+    if min(workers, len(jobs)) <= 1:
+        yield from (job[0](*job[1:]) for job in jobs)
+        return
+    # spawned, not forked: this process may have threads
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(*job) for job in jobs]
+        try:
+            for future in waiting:
+                yield future.result()
+        except BrokenProcessPool as e:
+            raise EnvironmentFault(
+                "a worker process died while documents were cleaned (killed, or out of memory). Run the same command "
+                "again, with fewer workers if memory is short."
+            ) from e
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def clean_shard(profile: str, shard: Shard, losers: Mapping[int, Losers], out: Path) -> Tally:
+    """Sums over one shard, whose kept documents and verdicts are written to the new folder `out`."""
+    out.mkdir()
+    steps, tally = steps_of(profile), Tally()
+    rows: list[dict[str, Any]] = []
+
+    def kept() -> Iterator[Document]:
+        for doc, text, row in _judged(shard, steps, losers):
+            tally.add(row)
+            rows.append(row)
+            if text is not None:
+                yield Document(id=doc.id, text=text, url=doc.url, licence=doc.licence, meta=doc.meta)
+
+    write_docs(out, kept(), file_bytes=sys.maxsize)
+    pq.write_table(_table(rows), out / "verdicts.parquet", compression="zstd")
+    return tally
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of verdicts as Arrow; maps as lists of pairs."""
+    columns = {
+        name: [list(row[name].items()) if pa.types.is_map(VERDICTS.field(name).type) else row[name] for row in rows]
+        for name in VERDICTS.names
+    }
+    return pa.table({name: pa.array(column, VERDICTS.field(name).type) for name, column in columns.items()}, VERDICTS)
 
 
 def _judged(
-    raw: Path, steps: tuple[Step, ...], losers: dict[int, Losers]
+    shard: Shard, steps: tuple[Step, ...], losers: Mapping[int, Losers]
 ) -> Iterator[tuple[Document, str | None, dict[str, Any]]]:
     """Each document with its text if it is kept, and its row of `verdicts.parquet`."""
-    for number, doc in enumerate(_documents(raw)):
+    for number, doc in _documents(shard):
         made = _cleaned(number, doc, steps, losers)
         hits = made.rules_hit if made.otherwise.strip() else (*made.rules_hit, "empty")
         text = None if hits else made.text
@@ -121,7 +215,8 @@ def _judged(
             "kept": text is not None,
             "reason": hits[0] if hits else None,
             "rules_hit": list(hits),
-            "lines_dropped": dict(made.lines_dropped),
+            "lines_dropped": made.lines_dropped,
+            "measures": made.measures,
             "bytes_in": len(doc.text.encode()),
             "bytes_out": 0 if text is None else len(text.encode()),
             "bytes_otherwise": len(made.otherwise.encode()),
@@ -129,11 +224,18 @@ def _judged(
         yield doc, text, row
 
 
-def _documents(raw: Path) -> Iterator[Document]:
-    """The documents of a raw artefact, one by one."""
-    for batch in read_docs(raw):
-        for row in batch.to_pylist():
-            yield Document(**{**row, "meta": json.loads(row["meta"])})
+def _documents(shard: Shard) -> Iterator[tuple[int, Document]]:
+    """The documents of a shard with their numbers, one by one."""
+    number = shard.start
+    with damage_named(shard.path):
+        file = pq.ParquetFile(shard.path)
+    with file:
+        for group in shard.groups:
+            with damage_named(shard.path):
+                table = file.read_row_group(group)
+            for row in table.to_pylist():
+                yield number, Document(**{**row, "meta": json.loads(row["meta"])})
+                number += 1
 
 
 def _compare(raw: Path, steps: tuple[Step, ...], scratch: Path) -> dict[int, Losers]:
@@ -142,10 +244,11 @@ def _compare(raw: Path, steps: tuple[Step, ...], scratch: Path) -> dict[int, Los
     for i, step in enumerate(steps):
         if not isinstance(step, ACROSS):
             continue
+        if isinstance(step, RandomDrop):
+            losers[i] = _drawn(raw, steps_of(step.of), scratch)
+            continue
         alive = (
-            (number, doc, made.text)
-            for number, doc in enumerate(_documents(raw))
-            if (made := _cleaned(number, doc, steps[:i], losers)).text is not None
+            (number, doc, made.text) for number, doc, made in _all(raw, steps[:i], losers) if made.text is not None
         )
         if isinstance(step, UrlDedup):
             losers[i] = url_losers((number, doc.url, doc.id) for number, doc, _ in alive)
@@ -154,7 +257,25 @@ def _compare(raw: Path, steps: tuple[Step, ...], scratch: Path) -> dict[int, Los
     return losers
 
 
-def _cleaned(number: int, doc: Document, steps: tuple[Step, ...], losers: dict[int, Losers]) -> Cleaned:
+def _drawn(raw: Path, steps: tuple[Step, ...], scratch: Path) -> Losers:
+    """The documents that a random drop removes, so that as many bytes stay as `steps` leave."""
+    target, docs = 0, []
+    for number, doc, made in _all(raw, steps, _compare(raw, steps, scratch)):
+        if made.text is not None and made.text.strip():
+            target += len(made.text.encode())
+        if doc.text.strip():
+            docs.append((number, doc.id, len(doc.text.encode())))
+    return random_losers(docs, target)
+
+
+def _all(raw: Path, steps: tuple[Step, ...], losers: Mapping[int, Losers]) -> Iterator[tuple[int, Document, Cleaned]]:
+    """Every document of a raw artefact with what some steps make of it."""
+    for shard in shards_of(raw):
+        for number, doc in _documents(shard):
+            yield number, doc, _cleaned(number, doc, steps, losers)
+
+
+def _cleaned(number: int, doc: Document, steps: tuple[Step, ...], losers: Mapping[int, Losers]) -> Cleaned:
     """One document by the steps, those that compare documents as decided."""
     decided = {i: partial(_decided, steps[i], losers[i], number) for i in losers if i < len(steps)}
     return clean_by(doc.text, steps, doc.url or doc.id, decided)
@@ -167,4 +288,4 @@ def _decided(step: Step, losers: Losers, number: int, text: str, is_alive: bool)
     gone = losers.of(number)
     if isinstance(step, LineDedup):
         return without_lines(text, gone.__contains__, step)
-    return Outcome(text, ("duplicate-url",) if gone else ())
+    return Outcome(text, ("random-drop" if isinstance(step, RandomDrop) else "duplicate-url",) if gone else ())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 TABLES = Path(__file__).parent / "words" / "spacy_en.json"
 MAX_CHUNK_CHARS = 1000  # the C4 rules drop lines with longer words, so only the Gopher rules ever see one
+MAY_END = re.compile(r"[.?!](?![a-z0-9])|(?<![A-Za-z0-9])[.?!]")
 CHUNK = re.compile(r"\s+|\S+")
 
 
@@ -40,19 +41,22 @@ def sentences(line: str, least: int | None = None) -> int:
 
 
 def most_sentences(line: str) -> int:
-    """A bound that neither splitter exceeds: one sentence, and one for each end mark before the last character.
+    """A bound that neither splitter exceeds: one sentence, and one for each end mark that something may follow.
 
-    >>> most_sentences("Mr. Smith went home.")
-    2
+    In ASCII an end mark between two letters or digits ends nothing, but for a full stop from a small letter to a big
+    one.
+
+    >>> most_sentences("Mr. Smith went home at 3.30."), most_sentences("Here.Now")
+    (2, 2)
     """
     if line.isascii():
-        return 1 + sum(line.count(mark, 0, -1) for mark in ".?!")
+        return 1 + len(MAY_END.findall(line, 0, max(len(line) - 1, 0)))
     return 1 + len(_tables().sentence_end.findall(line, 0, max(len(line) - 1, 0)))
 
 
 def with_full_stop() -> frozenset[str]:
     """The words of the exceptions that end in a full stop of their own, without it: `approx`, `etc`."""
-    return frozenset(word[:-1] for word in _tables().exceptions if word.endswith("."))
+    return frozenset(word[:-1].lower() for word in _tables().exceptions if word.endswith("."))
 
 
 def words(text: str) -> list[str]:

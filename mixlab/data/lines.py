@@ -6,8 +6,9 @@ page is dropped exactly if one of them hits, and switching one off needs no seco
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick
@@ -27,27 +28,33 @@ LINE_RULES = {
     "policy": line_kernel.POLICY,
 }
 PAGE_RULES = {"lorem_ipsum": line_kernel.LOREM_IPSUM, "brace": line_kernel.BRACE}
+STORED_SENTENCES = 5  # counted at least that far, so that verdicts can tell what a higher threshold would do
 LONG_LINE = 1_000_000  # characters; from here on words are counted without a list of them
 WORD = re.compile(r"\S+")
-CLEAR = re.compile(r"\s([a-z]{3,})[.?!]\s+(?=[A-Z][a-z])")
+CLEAR = re.compile(r"(?<![^\s(])([A-Za-z][a-z]{2,})[.?!]\s+(?=[A-Za-z0-9])")
 
 
 class Outcome(NamedTuple):
-    """What one step makes of a text: the text if no page rule hit, the hits in order, the lines dropped by rule."""
+    """What one step makes of a text: the text if no page rule hit, the hits in order, the lines dropped by rule.
+
+    `measures`: rule -> the number it compares with its threshold, whether it hit or not.
+    """
 
     text: str
     hits: tuple[str, ...] = ()
-    lines: Counter[str] = Counter()  # noqa: RUF012  never changed
+    lines: Mapping[str, int] = MappingProxyType({})
+    measures: Mapping[str, float] = MappingProxyType({})
 
 
-def c4_lines(text: str, step: C4Lines) -> Outcome:
+def c4_lines(text: str, step: C4Lines, most: int | None = None) -> Outcome:
     """C4's clean_page: citations out, lines judged in the reference's order, page rules on the surviving lines.
 
     A `{` or a "lorem ipsum" in a line that an earlier rule drops is never seen. A line is stripped once, before the
-    citations go: `fact. [1]` becomes `fact. `, which ends in no end mark.
+    citations go: `fact. [1]` becomes `fact. `, which ends in no end mark. Sentences are counted up to `most`; None:
+    as far as verdicts store them.
     """
     if not line_kernel.is_plain(text):
-        return c4_lines_plainly(text, step)
+        return c4_lines_plainly(text, step, most)
     with_citations = step.count_words == "with_citations"
     made = line_kernel.scan(
         text, "".join(step.end_marks), step.min_words, step.max_word_chars, with_citations=with_citations
@@ -57,13 +64,13 @@ def c4_lines(text: str, step: C4Lines) -> Outcome:
     hits = [step.names[rule] for rule, at in PAGE_RULES.items() if counts[at]]
     if counts[line_kernel.FIRST] == line_kernel.BRACE:
         hits.reverse()
-    lines = made.text.split("\n")
-    if not has_sentences(lines, step.min_sentences, SPLITTERS[step.splitter]):
+    found = sentences_in(made.text, most or max(step.min_sentences, STORED_SENTENCES), SPLITTERS[step.splitter])
+    if found < step.min_sentences:
         hits.append(step.names["few_sentences"])
-    return Outcome(made.text, tuple(hits), dropped)
+    return Outcome(made.text, tuple(hits), dropped, {step.names["few_sentences"]: found})
 
 
-def c4_lines_plainly(text: str, step: C4Lines) -> Outcome:
+def c4_lines_plainly(text: str, step: C4Lines, most: int | None = None) -> Outcome:
     """The same, line by line in Python: for texts that the kernel may not judge, and to hold the kernel against."""
     names = step.names
     hits: dict[str, None] = {}
@@ -78,9 +85,11 @@ def c4_lines_plainly(text: str, step: C4Lines) -> Outcome:
             kept.append(line)
         else:
             dropped[names[rule]] += 1
-    if not has_sentences(kept, step.min_sentences, SPLITTERS[step.splitter]):
+    left = "\n".join(kept).strip()
+    found = sentences_in(left, most or max(step.min_sentences, STORED_SENTENCES), SPLITTERS[step.splitter])
+    if found < step.min_sentences:
         hits[names["few_sentences"]] = None
-    return Outcome("\n".join(kept).strip(), tuple(hits), dropped)
+    return Outcome(left, tuple(hits), dropped, {names["few_sentences"]: found})
 
 
 def _phrase_rule(low: str) -> tuple[str | None, list[str]]:
@@ -114,29 +123,35 @@ def _has_word_longer_than(line: str, chars: int) -> bool:
     return any(match.end() - match.start() > chars for match in WORD.finditer(line))
 
 
-def has_sentences(lines: Sequence[str], least: int, count: Callable[[str, int], int]) -> bool:
-    """True if the lines, none of them blank, hold `least` sentences by this splitter.
+def sentences_in(text: str, most: int, count: Callable[[str, int], int]) -> int:
+    """Sentences of the lines of a text by this splitter, `most` if there are more.
 
-    It is rarely asked: each line holds one sentence, and no more than one for each end mark with something after it.
+    The splitter is rarely asked: each line that is not blank holds one sentence, one more for each break that is
+    clear, and no more than one for each end mark with something after it.
     """
-    if len(lines) >= least:
-        return True
-    if sum(english.most_sentences(line) for line in lines) < least:
-        return False
-    if len(lines) + sum(map(_clear_breaks, lines)) >= least:
-        return True
-    missing = least - len(lines)
-    for line in lines:
-        missing -= count(line, missing + 1) - 1
-        if missing <= 0:
-            return True
-    return False
+    lines = text.split("\n", 2 * most)[: 2 * most]
+    if len(lines) < 2 * most or any(not line or line.isspace() for line in lines):
+        lines = [line for line in text.split("\n") if line and not line.isspace()]
+    found = len(lines)
+    if found >= most:
+        return most
+    clear = [_clear_breaks(line) for line in lines]
+    if found + sum(clear) >= most:
+        return most
+    for line, breaks in zip(lines, clear, strict=True):
+        if english.most_sentences(line) == breaks + 1:
+            found += breaks
+        else:
+            found += count(line, most - found + 1) - 1
+        if found >= most:
+            return most
+    return found
 
 
 def _clear_breaks(line: str) -> int:
     """Places where both splitters start a sentence beyond doubt: `word. Next` with a word that shortens nothing."""
     unclear = _unclear()
-    return sum(word not in unclear for word in CLEAR.findall(line))
+    return sum(word.lower() not in unclear for word in CLEAR.findall(line))
 
 
 @cache

@@ -1,16 +1,19 @@
 """Cleaning profiles as data: which steps, in which order, with which thresholds. Reads and writes nothing.
 
 A profile's name is part of every clean artefact. Grammar: `name`, with thresholds overridden `name?min_sentences=1`,
-several by `&`, and chains `a+b`, which apply b to what a leaves. `PROFILES`, at the end, is the list of names.
+several by `&`, chains `a+b`, which apply b to what a leaves, `name?without=rule`, or `rule,rule`, which switches
+document-level rules off, and the control `random(of=PROFILE)`. `PROFILES`, at the end, is the list of names.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
+from mixlab.data.rulebook import DATATROVE_RULES, TFDS_RULES, rules_of
 from mixlab.data.steps import (
     BadWords,
     C4Lines,
@@ -21,38 +24,13 @@ from mixlab.data.steps import (
     LanguageId,
     LineDedup,
     MaxLength,
+    Off,
     Paragraphs,
+    RandomDrop,
     Step,
     UrlDedup,
 )
 from mixlab.errors import ConfigError, nearest
-
-TFDS_RULES = MappingProxyType(
-    {
-        "long_word": "line-filtered:too_long_word",
-        "end_mark": "line-filtered:no_endmark",
-        "few_words": "line-filtered:too_short",
-        "lorem_ipsum": "filtered:loremipsum",
-        "javascript": "line-filtered:javascript",
-        "brace": "filtered:squigglybracket",
-        "policy": "line-filtered:policy",
-        "few_sentences": "filtered:too_few_sentences",
-    }
-)
-"""Counters of tensorflow_datasets `clean_page`."""
-DATATROVE_RULES = MappingProxyType(
-    {
-        "long_word": "line-filter-too_long_word",
-        "end_mark": "line-filter-no_terminal_punc",
-        "few_words": "line-filter-too_few_words",
-        "lorem_ipsum": "lorem_ipsum",
-        "javascript": "line-filter-javascript",
-        "brace": "curly_bracket",
-        "policy": "line-filter-policy",
-        "few_sentences": "too_few_sentences",
-    }
-)
-"""Statistics and drop reasons of datatrove `C4QualityFilter`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +50,9 @@ def steps_of(profile: str) -> tuple[Step, ...]:
     >>> [type(s).__name__ for s in steps_of("c4/tfds-3.1.0?min_sentences=1+lang/en")]
     ['MaxLength', 'C4Lines', 'BadWords', 'LanguageId']
     """
+    if control := CONTROL.fullmatch(profile):
+        steps_of(control[1])
+        return (RandomDrop(of=control[1]),)
     return tuple(step for part in profile.split("+") for step in _part(part, profile))
 
 
@@ -99,8 +80,23 @@ def _part(part: str, whole: str) -> tuple[Step, ...]:
             wrong = "given twice" if key in given else "not a parameter" if equals else "without a value"
             raise ConfigError(f"cleaning profile '{whole}': '{key}' is {wrong} of '{name}'.{nearest(key, knobs)}")
         given[key] = value
+    off = _switched_off(given.pop("without", ""), steps, whole)
     values = {key: _value(key, text, knobs[key], whole) for key, text in given.items()}
-    return tuple(_override(step, values) for step in steps)
+    changed = tuple(_override(step, values) for step in steps)
+    return (Off(rules=off), *changed, Off()) if off else changed
+
+
+def _switched_off(names: str, steps: tuple[Step, ...], whole: str) -> tuple[str, ...]:
+    """The document-level rules named in `without=`."""
+    known = [rule.name for rule in rules_of(steps) if rule.level == "document" and rule.name != "empty"]
+    off = tuple(name for name in names.split(",") if name)
+    for name in off:
+        if name not in known:
+            raise ConfigError(
+                f"cleaning profile '{whole}': '{name}' is no document-level rule that could be switched off."
+                f"{nearest(name, known)}"
+            )
+    return off
 
 
 def _override(step: Step, values: Mapping[str, Any]) -> Step:
@@ -112,7 +108,8 @@ def _override(step: Step, values: Mapping[str, Any]) -> Step:
 def _knobs(steps: tuple[Step, ...]) -> dict[str, Any]:
     """Parameter -> its type, for every plain value of the steps; a name that two steps share sets both."""
     hints = {k: t for step in steps for k, t in get_type_hints(type(step)).items()}
-    return {k: t for k, t in hints.items() if t in (int, float, bool, str) or (get_args(t) and _is_choice(t))}
+    knobs = {k: t for k, t in hints.items() if t in (int, float, bool, str) or (get_args(t) and _is_choice(t))}
+    return {**knobs, "without": str}
 
 
 def _is_choice(hint: Any) -> bool:
@@ -144,6 +141,7 @@ def _value(key: str, text: str, hint: Any, whole: str) -> Any:
     )
 
 
+CONTROL = re.compile(r"random\(of=(.*)\)", re.DOTALL)
 SHARES = ("badword_fraction", "min_probability", "min_alpha_words_ratio", "min_line_punct_ratio")
 TFDS_LINES = C4Lines(
     names=TFDS_RULES,

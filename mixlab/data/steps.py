@@ -124,6 +124,20 @@ class LineDedup:
     min_dedup_sentences: int = 3
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomDrop:
+    """The negative control: leaves as many bytes of a source as the profile `of` leaves, of documents drawn by hash."""
+
+    of: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Off:
+    """From here on these document-level rules drop nothing; empty: all are on again. Not a filter of its own."""
+
+    rules: tuple[str, ...] = ()
+
+
 Step = (
     MaxLength
     | C4Lines
@@ -136,6 +150,8 @@ Step = (
     | Paragraphs
     | UrlDedup
     | LineDedup
+    | RandomDrop
+    | Off
 )
-ACROSS = (UrlDedup, LineDedup)
+ACROSS = (UrlDedup, LineDedup, RandomDrop)
 """Steps that compare documents; on a single text they see a corpus of one."""

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mixlab.data import clean as clean_room
+from mixlab.data import documents
 from mixlab.data.clean import clean_source
 from mixlab.data.documents import read_docs, write_docs
 from mixlab.data.rules import clean
@@ -72,7 +74,7 @@ def test_progress_reaches_the_total(tmp_path):
     raw = raw_of(tmp_path / "raw", [doc(i, GOOD) for i in range(3)])
     (tmp_path / "clean").mkdir()
     clean_source(raw, "none", tmp_path / "clean", lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(3, 3)]  # it is told after each shard
 
 
 def test_a_source_without_documents_is_clean(tmp_path):
@@ -121,3 +123,36 @@ def test_a_documents_verdict_is_that_of_its_text_alone(tmp_path):
         alone = clean(d.text, "c4/tfds-3.1.0")
         assert tuple(h for h in verdicts[d.id]["rules_hit"] if h != "empty") == alone.rules_hit
         assert kept.get(d.id, {}).get("text") == alone.text
+
+
+def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "GROUP_DOCS", 20)
+    monkeypatch.setattr(clean_room, "SHARD_BYTES", 1)
+    docs = [doc(i, f"{GOOD} {i}\n{GOOD if i % 3 else 'An ass.'}", f"http://a.org/{i}") for i in range(90)]
+    raw = raw_of(tmp_path / "raw", docs)
+    made = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        out.mkdir()
+        facts = clean_source(raw, FULL, out, workers=workers)
+        made.append((facts, {path.name: path.read_bytes() for path in out.iterdir()}))
+    assert made[0] == made[1]
+    assert len(made[0][1]) == 6 and made[0][0]["docs_in"] == 90  # five shards and the verdicts
+
+
+def test_the_random_control_leaves_as_many_bytes_as_its_profile_and_the_text_as_it_is(tmp_path):
+    rng = random.Random(1)
+    docs = [doc(i, "\n".join(rng.choices([GOOD, "short", "{ " + GOOD, "An ass is here."], k=6))) for i in range(300)]
+    for name in ("c4", "again", "random"):
+        (tmp_path / name).mkdir()
+    facts, *_ = cleaned(tmp_path / "c4", docs, "c4/tfds-3.1.0")
+    control, kept, verdicts = cleaned(tmp_path / "random", docs, "random(of=c4/tfds-3.1.0)")
+    longest = max(len(d.text) for d in docs)
+    assert abs(control["bytes"] - facts["bytes"]) <= longest / 2
+    assert all(kept[d.id]["text"] == d.text for d in docs if d.id in kept)
+    assert set(control["dropped"]) == {"random-drop"} and not any(v["lines_dropped"] for v in verdicts.values())
+    backwards, same, _ = cleaned(tmp_path / "again", docs[::-1], "random(of=c4/tfds-3.1.0)")
+    assert backwards == control and same == kept
+    dropped_by_c4 = {d.id for d in docs if clean(d.text, "c4/tfds-3.1.0").text is None}
+    both = len(dropped_by_c4 - set(kept)) / len(dropped_by_c4)
+    assert abs(both - (1 - len(kept) / len(docs))) < 0.2  # it hits what C4 drops no more often than anything else
