@@ -1,22 +1,24 @@
 """The tables of mixlab.duckdb: what each holds, and how it is made from the files of the lab.
 
 Small tables come from rows made here in Python (`run_rows`, `lab_rows`); the long ones are SQL over JSON lines
-(`LINES`). The same definitions serve the published file and the live view, so the two cannot differ. Units in names;
-times are TIMESTAMP in UTC; loss in nats per token, bpb in bits per byte.
+(results/lines.py). The same definitions serve the published file and the live view, so the two cannot differ.
+Units in names; times are TIMESTAMP in UTC; loss in nats per token, bpb in bits per byte.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from mixlab.results import marks
+from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import describe, read_object
 from mixlab.workspace import MANIFEST, Workspace
 
-VERSION = 1
+VERSION = 2
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -27,6 +29,8 @@ RUN_FILES = (
     "scores.jsonl",
     "samples.jsonl",
     "events.jsonl",
+    "annotations.jsonl",
+    "items.jsonl",
 )
 
 _TEXT, _INT, _REAL, _TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us")
@@ -37,7 +41,8 @@ RUN_TABLES: Mapping[str, pa.Schema] = {
         + [(name, _INT) for name in ("seen_tokens", "target_tokens")]
         + [(name, _REAL) for name in ("flops", "wall_s", "tokens_per_s")]
         + [(name, _TIME) for name in ("created_at", "heartbeat_at", "ended_at")]
-        + [(name, _TEXT) for name in ("host", "device", "attn_impl", "git_sha", "config", "path")]
+        + [(name, _TEXT) for name in ("host", "device", "precision", "attn_impl", "git_sha")]
+        + [(name, _TEXT) for name in ("config_hash", "data_hash", "config", "path")]
     ),
     "run_param": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value_text", _TEXT), ("value_num", _REAL)]),
     "mix_component": pa.schema(
@@ -60,85 +65,70 @@ LAB_TABLES: Mapping[str, pa.Schema] = {
     "filter_reason": pa.schema(
         [("source", _TEXT), ("key", _TEXT), ("profile", _TEXT), ("rule", _TEXT), ("n_docs", _INT), ("n_lines", _INT)]
     ),
-    "sweep": pa.schema([("sweep", _TEXT), ("design", _TEXT)]),
+    "contamination": pa.schema(
+        [(name, _TEXT) for name in ("source", "key", "task_id", "method")]
+        + [(name, _INT) for name in ("n_docs", "n_items")]
+        + [("removed", pa.bool_())]
+    ),
+    "sweep": pa.schema([("sweep", _TEXT), ("design", _TEXT), ("n_planned", _INT), ("created_at", _TIME)]),
+    "fit": pa.schema(
+        [(name, _TEXT) for name in ("fit_id", "target", "method", "params")]
+        + [(name, _REAL) for name in ("spearman_holdout", "mae_holdout")]
+        + [("n_runs", _INT), ("created_at", _TIME)]
+    ),
+    "prediction": pa.schema(
+        [("fit_id", _TEXT), ("mix_id", _TEXT), ("mixture", _TEXT)]
+        + [(name, _REAL) for name in ("mean", "lo", "hi")]
+        + [("is_holdout", pa.bool_())]
+    ),
 }
-"""What the lab holds beside its runs: prepared sources, what cleaning dropped, sweeps."""
+"""What the lab holds beside its runs: prepared sources, what cleaning dropped, sweeps, the verdict and what it says."""
 
-_WHEN = "make_timestamp((ts * 1e6)::BIGINT) AS time_utc"  # to_timestamp would give local time
-LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
-    "metric": (
-        "metrics.jsonl",
-        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "m": "MAP(VARCHAR, DOUBLE)"},
-        f"""SELECT run_id, e.key AS name, step, tokens, {_WHEN}, e.value AS value
-            FROM (SELECT *, unnest(map_entries(m)) AS e FROM line)""",
-    ),
-    "score": (
-        "scores.jsonl",
-        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "task": "VARCHAR", "metric": "VARCHAR"}
-        | {"value": "DOUBLE", "stderr": "DOUBLE", "n": "BIGINT", "higher_is_better": "BOOLEAN", "final": "BOOLEAN"}
-        | {"evals_key": "VARCHAR", "detail": "JSON"},
-        f"""SELECT run_id, task, metric, step, tokens, {_WHEN}, CASE WHEN isfinite(value) THEN value END AS value,
-                   CASE WHEN isfinite(stderr) THEN stderr END AS stderr, n AS n_items, higher_is_better,
-                   coalesce("final", false) AS is_final, evals_key, TRY_CAST(detail->>'nats' AS DOUBLE) AS nats,
-                   TRY_CAST(detail->>'bytes' AS BIGINT) AS n_bytes, TRY_CAST(detail->>'tokens' AS BIGINT) AS n_tokens,
-                   detail::VARCHAR AS detail
-            FROM line""",
-    ),
-    "sample": (
-        "samples.jsonl",
-        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "prompt_id": "BIGINT", "prompt": "VARCHAR"}
-        | {"output": "VARCHAR", "temperature": "DOUBLE", "seed": "BIGINT", "stopped": "BOOLEAN"}
-        | {"repetition": "DOUBLE", "distinct_2": "DOUBLE"},
-        f"""SELECT run_id, step, tokens, {_WHEN}, prompt_id, prompt, output, temperature, seed, stopped,
-                   repetition AS repetition_frac, distinct_2 AS distinct_2_frac
-            FROM line""",
-    ),
-    "event": (
-        "events.jsonl",
-        {"step": "BIGINT", "ts": "DOUBLE", "level": "VARCHAR", "kind": "VARCHAR", "text": "VARCHAR"},
-        f"""SELECT run_id, row_number() OVER (PARTITION BY run_id ORDER BY ts, step, kind, text) AS event_id,
-                   step, {_WHEN}, level, kind, text
-            FROM line""",
-    ),
-}
-"""table -> (file of a run, columns of a line, SELECT over `line`, which is those columns and run_id)."""
 TABLES = (*RUN_TABLES, *LINES, *LAB_TABLES)
 VIEWS: Mapping[str, tuple[str, ...]] = {
+    "metric": ("metric_line",),
+    "mix": ("run",),
     "score_last": ("score",),
-    "run_wide": ("run", "score", "mix_component"),
-    "leaderboard": ("run", "score", "mix_component"),
+    "run_wide": ("run", "score_last", "mix_component"),
+    "run_best": ("metric",),
+    "leaderboard": ("run_wide",),
+    "lineage_edge": ("run",),
+    **marks.PARTS,
 }
-"""view -> the tables it is made of; their SQL depends on the sources there are: `views_sql`."""
+"""view -> the tables and views before it that it is made of; their SQL: `views_sql`."""
 
 
-def lines_sql(table: str, runs: Iterable[Path]) -> str:
-    """SQL that reads one long table from the JSON lines of these runs; half-written lines are no rows."""
-    name, columns, select = LINES[table]
-    files = [str(run / name) for run in runs if (run / name).exists()]
-    if files:  # an empty list would raise
-        told = ", ".join(f"{column}: '{kind}'" for column, kind in columns.items())
-        source = (
-            f"read_json([{', '.join(map(literal, files))}], format='newline_delimited', ignore_errors=true, "
-            f"filename=true, hive_partitioning=false, columns={{{told}}})"
-        )
-    else:
-        nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
-        source = f"(SELECT {nothing}, '' AS filename WHERE false)"
-    run_id = r"regexp_extract(filename, '([^/\\]+)[/\\][^/\\]+$', 1) AS run_id"
-    return f"WITH line AS (SELECT {run_id}, * EXCLUDE (filename) FROM {source} WHERE step IS NOT NULL) {select}"
+def needed(words: set[str]) -> tuple[list[str], list[str]]:
+    """Tables and views, each in the order to make them, that a query naming these words needs."""
+    asked = set(words)
+    for view, parts in reversed(list(VIEWS.items())):
+        asked |= set(parts) if view in asked else set()
+    return [t for t in TABLES if t in asked], [v for v in VIEWS if v in asked]
 
 
-def views_sql(sources: Sequence[str]) -> dict[str, str]:
+def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
     """View -> its SELECT, in the order to make them.
 
-    `score_last`: the last final, else the last live score of each task; `run_wide`: one row a run, a column per source;
-    `leaderboard`: one row a mix of finished runs, best first.
+    `metric`: one row a number; `mix`: one row a mixture; `score_last`: the last final, else the last live score of each
+    task; `run_wide`: one row a run, a column per source; `run_best`: min, max, last of each metric, finite values only;
+    `leaderboard`: one row a mix of finished runs, best first; `lineage_edge`: which corpora a run was made of.
     """
     bpb = [f"max(value) FILTER (WHERE task = {literal('bpb/' + s)}) AS {quoted('bpb_' + s)}" for s in sources]
     weight = [f"max(weight_frac) FILTER (WHERE source = {literal(s)}) AS {quoted('w_' + s)}" for s in sources]
     macro = "max(value) FILTER (WHERE task = 'bpb/macro') AS bpb_macro"
     error = "max(stderr) FILTER (WHERE task = 'bpb/macro') AS bpb_macro_stderr"
     return {
+        **marks.MARKS,
+        "metric": metric_sql(metrics),
+        "mix": """SELECT mix_id, arg_min(mixture, created_at) AS name, min(created_at) AS created_at, count(*) AS n_runs
+            FROM run WHERE mix_id IS NOT NULL GROUP BY mix_id""",
+        "run_best": """SELECT run_id, name, min(value) FILTER (WHERE isfinite(value)) AS least,
+                   max(value) FILTER (WHERE isfinite(value)) AS most,
+                   arg_max(value, step) FILTER (WHERE isfinite(value)) AS last
+            FROM metric GROUP BY run_id, name""",
+        "lineage_edge": """SELECT run_id AS child, c.key || '-' || c.value AS parent
+            FROM (SELECT run_id, unnest(map_entries(CAST(config::JSON->'corpora' AS MAP(VARCHAR, VARCHAR)))) AS c
+                  FROM run)""",
         "score_last": """SELECT * FROM score QUALIFY row_number() OVER (
             PARTITION BY run_id, task, metric ORDER BY is_final DESC, step DESC, time_utc DESC) = 1""",
         "run_wide": f"""SELECT run.* EXCLUDE (config, path), s.* EXCLUDE (run_id), w.* EXCLUDE (run_id), run.path
@@ -165,6 +155,9 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "created_at": _stamp(about["started"]),
         "heartbeat_at": _stamp(about["heartbeat"]),
         "ended_at": _stamp(read_object(run / "done.json").get("finished_at")),
+        "precision": _dig(told, "spec", "train", "precision"),
+        "config_hash": told.get("key"),
+        "data_hash": _hash(told.get("corpora")),
         "config": json.dumps(told, ensure_ascii=False, sort_keys=True),
         "flops": _total(told.get("flops")),
         "path": str(run),
@@ -205,9 +198,42 @@ def lab_rows(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
             {**about, "rule": rule, "n_docs": docs.get(rule, 0), "n_lines": lines.get(rule, 0)}
             for rule in sorted({*docs, *lines})
         ]
+    for path in sorted((ws.root / "split").glob(f"*/{MANIFEST}")):
+        told, key = read_object(path), path.parent.name.rpartition("-")[2]
+        held, hit = told.get("heldout") or {}, told.get("contaminated") or {}
+        rows["contamination"] += [
+            {"source": s, "key": key, "task_id": "heldout", "n_docs": hit.get(s, 0), "n_items": held[s]}
+            | {"removed": True, "method": "n-grams of held-out documents, and near-duplicates of them"}
+            for s in sorted(held)
+        ]
     for path in sorted(ws.sweeps.glob("*.json")):
-        rows["sweep"].append({"sweep": path.stem, "design": json.dumps(read_object(path), ensure_ascii=False)})
+        told = read_object(path)
+        row = {"sweep": path.stem, "design": json.dumps(told, ensure_ascii=False)}
+        row |= {"n_planned": len(told.get("runs") or []), "created_at": _stamp(told.get("created_at"))}
+        rows["sweep"].append(row)
+    for table, more in _fit_rows(ws.verdict).items():
+        rows[table] += more
     return rows
+
+
+def _fit_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The fit behind a verdict.json and what it predicts for one run of its own and of the natural mix, 95 %."""
+    told = read_object(path)
+    if not told:
+        return {}
+    fit_id = _hash(told)
+    fit = {"fit_id": fit_id, "target": ", ".join(told.get("metrics") or []), "method": told.get("method")}
+    fit |= {"n_runs": told.get("n_runs"), "spearman_holdout": told.get("cv_spearman")}
+    fit |= {"mae_holdout": told.get("cv_mae"), "params": json.dumps(told, ensure_ascii=False, sort_keys=True)}
+    fit["created_at"] = _stamp(path.stat().st_mtime)
+    mixes = {"predicted": _dig(told, "mixture", "weights"), "natural": None}
+    predictions = [
+        {"fit_id": fit_id, "mix_id": mix_key(weights or {}), "mixture": "recommended" if weights else mix}
+        | {"mean": _dig(told, mix, "mean"), "lo": _dig(told, mix, "lo95"), "hi": _dig(told, mix, "hi95")}
+        | {"is_holdout": True}
+        for mix, weights in mixes.items()
+    ]
+    return {"fit": [fit], "prediction": predictions}
 
 
 def flatten(value: Any, key: str = "") -> Iterator[dict[str, Any]]:
@@ -233,16 +259,6 @@ def mix_key(weights: Mapping[str, float]) -> str | None:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8] if told else None
 
 
-def literal(text: str) -> str:
-    """A SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """A SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _total(flops: Any) -> float | None:
     """FLOPs as one number, whether written as a sum or in parts."""
     return flops.get("total") if isinstance(flops, Mapping) else flops
@@ -257,3 +273,15 @@ def _named(manifest: Path) -> dict[str, str]:
     """Source and key, as the name of an artefact's directory tells them."""
     source, _, key = manifest.parent.name.rpartition("-")
     return {"source": source, "key": key}
+
+
+def _hash(value: Any) -> str | None:
+    """8 hex digits over a JSON value; None for none."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8] if value else None
+
+
+def _dig(told: Any, *keys: str) -> Any:
+    """The value below nested keys; None where a level is missing."""
+    for key in keys:
+        told = told.get(key) if isinstance(told, Mapping) else None
+    return told

@@ -24,19 +24,19 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from mixlab.errors import EnvironmentFault
+import mixlab
+from mixlab.errors import ConfigError, EnvironmentFault
+from mixlab.results.lines import LINES, PREFIX, lines_sql, literal
 from mixlab.results.listing import TERMINAL, list_runs
 from mixlab.results.schema import (
     LAB_TABLES,
-    LINES,
     RUN_FILES,
     RUN_TABLES,
     TABLES,
     VERSION,
     VIEWS,
     lab_rows,
-    lines_sql,
-    literal,
+    needed,
     run_rows,
     views_sql,
 )
@@ -97,16 +97,28 @@ class Store:
         """The answer to a query over the tables and views of results/schema.py, live runs included."""
         return _patiently(lambda: self._ask(query, params), self.ws)
 
+    def query(self, query: str) -> "pd.DataFrame":
+        """As `sql`, for a query that a person typed: ConfigError says what is wrong with it."""
+        try:
+            return self.sql(query)
+        except (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException) as e:
+            raise ConfigError(f"the query cannot be answered: {e}") from e
+
+    def is_published(self) -> bool:
+        """True if mixlab.duckdb is there, whole, and of this version."""
+        with closing(duckdb.connect()) as con:
+            return _published(con, self.ws) is not None
+
     def _ask(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> "pd.DataFrame":
         """One try of a query, on a fresh connection that holds what the query names, or everything."""
-        words = set(re.findall(r"\w+", query.lower()))
-        views = [view for view in VIEWS if view in words]
-        tables = [t for t in TABLES if t in words or any(t in VIEWS[view] for view in views)]
+        tables, views = needed(set(re.findall(r"\w+", query.lower())))
+        if not tables:  # SHOW TABLES, and the like
+            tables, views = list(TABLES), list(VIEWS)
         with closing(duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})) as con:
-            _attach(con, self.ws, tables or TABLES)
-            if views or not tables:
-                for view, select in views_sql(_sources(con)).items():
-                    con.execute(f"CREATE TEMP VIEW {view} AS {select}")
+            _attach(con, self.ws, tables, read_once=True)
+            selects = views_sql(_sources(con) if "run_wide" in views else [], _metrics(con, tables))
+            for view in views:
+                con.execute(f"CREATE TEMP VIEW {view} AS {selects[view]}")
             return con.execute(query, params).df()
 
 
@@ -159,25 +171,33 @@ def _build(ws: Workspace, path: Path) -> int:
             "CREATE TABLE main.run_file AS SELECT unnest(?::VARCHAR[]) AS run_id, unnest(?::VARCHAR[]) AS stamp",
             [list(stamps), list(stamps.values())],
         )
-        for view, select in views_sql(_sources(con)).items():
-            con.execute(f"CREATE VIEW main.{view} AS {select}")
+        selects = views_sql(_sources(con), _metrics(con, TABLES))
+        for view in VIEWS:
+            con.execute(f"CREATE VIEW main.{view} AS {selects[view]}")
         con.execute("CREATE TABLE main.meta AS SELECT 'schema_version' AS key, ? AS value", [str(VERSION)])
+        con.execute("INSERT INTO main.meta VALUES ('mixlab_version', ?)", [mixlab.__version__])
         con.execute("INSERT INTO main.meta VALUES ('duckdb_version', ?)", [duckdb.__version__])
         con.execute("CHECKPOINT")
     return len(stamps)
 
 
-def _attach(con: duckdb.DuckDBPyConnection, ws: Workspace, tables: Sequence[str]) -> dict[str, str]:
+def _attach(
+    con: duckdb.DuckDBPyConnection, ws: Workspace, tables: Sequence[str], *, read_once: bool = False
+) -> dict[str, str]:
     """Makes a temporary view per table: published rows of unchanged ended runs, all others from their files.
 
-    Returns run -> stamp of its files, taken before anything is read: a file that grows meanwhile counts as changed.
+    `read_once`: the metrics of the others are read here, for a query that goes over them once per metric. Returns
+    run -> stamp of its files, taken before anything is read: a file that grows meanwhile counts as changed.
     """
     stamps = {run.name: _stamp(run) for run in ws.runs()}
-    published = _published(con, ws)
+    published = _published(con, ws) or {}
     fresh = [run_id for run_id, stamp in stamps.items() if published.get(run_id) == stamp]
     live = [ws.root / "runs" / run_id for run_id in sorted(set(stamps) - set(fresh))]
     con.execute("CREATE TEMP TABLE fresh AS SELECT unnest(?::VARCHAR[]) AS run_id", [fresh])
-    now = {table: lines_sql(table, live) for table in LINES}
+    now = {table: lines_sql(table, live) for table in LINES if table in tables}
+    if read_once and "metric_line" in now:
+        con.execute(f"CREATE TEMP TABLE live_metric_line AS {now['metric_line']}")
+        now["metric_line"] = "SELECT * FROM live_metric_line"
     now |= {table: f"SELECT * FROM rows_{table}" for table in (*RUN_TABLES, *LAB_TABLES)}
     for table, rows in _rows(ws, live, tables).items():
         con.register(f"rows_{table}", rows)
@@ -203,20 +223,28 @@ def _rows(ws: Workspace, live: Sequence[Path], tables: Sequence[str]) -> dict[st
     }
 
 
-def _published(con: duckdb.DuckDBPyConnection, ws: Workspace) -> dict[str, str]:
-    """Attaches the published file as `pub`; run -> stamp of the ended runs in it, none if it cannot be used."""
+def _published(con: duckdb.DuckDBPyConnection, ws: Workspace) -> dict[str, str] | None:
+    """Attaches the published file as `pub`; run -> stamp of the ended runs in it, None if it cannot be used."""
     if not ws.database.exists():
-        return {}
+        return None
     try:
         con.execute(f"ATTACH {literal(str(ws.database))} AS pub (READ_ONLY)")
         version = con.execute("SELECT value FROM pub.meta WHERE key = 'schema_version'").fetchone()
         if version != (str(VERSION),):
-            return {}
+            return None
         ended = "SELECT run_id, stamp FROM pub.run_file JOIN pub.run USING (run_id) WHERE list_contains(?, state)"
         return dict(con.execute(ended, [sorted(TERMINAL)]).fetchall())
     except duckdb.Error as e:
         logger.warning("%s cannot be used, every run is read from its files; publish replaces it: %s", ws.database, e)
-        return {}
+        return None
+
+
+def _metrics(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[str]:
+    """Names of all metrics that any run logged; none where the query is not about them."""
+    if "metric_line" not in tables:
+        return []
+    columns = [row[0] for row in con.execute("DESCRIBE metric_line").fetchall()]
+    return sorted(c.removeprefix(PREFIX) for c in columns if c.startswith(PREFIX))
 
 
 def _sources(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -245,8 +273,10 @@ def _typed(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
 
 def _cast(value: Any, kind: pa.DataType) -> Any:
     """The value as Arrow would take it, else None."""
-    if value is None or isinstance(value, bool):
-        return None if value is None or not pa.types.is_string(kind) else str(value)
+    if value is None or pa.types.is_boolean(kind):
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return str(value) if pa.types.is_string(kind) else None
     if pa.types.is_string(kind):
         return value if isinstance(value, str) else str(value)
     if not isinstance(value, int | float):

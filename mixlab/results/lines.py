@@ -1,0 +1,147 @@
+"""The long tables of mixlab.duckdb as SQL over the JSON lines of runs.
+
+`metric_line` holds one row a logged step with one column a metric, which is four times faster to make than one row a
+number; the view `metric` shows it long. A metric's column is called `m:<name>`, so that none can clash with another.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+PREFIX = "m:"
+_DIGITS = b"0123456789.+-"
+_WHEN = "make_timestamp((ts * 1e6)::BIGINT) AS time_utc"  # to_timestamp would give local time
+LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
+    "metric_line": (
+        "metrics.jsonl",
+        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE"},
+        f"SELECT run_id, step, tokens, {_WHEN}, * EXCLUDE (run_id, step, tokens, ts) FROM line",
+    ),
+    "score": (
+        "scores.jsonl",
+        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "task": "VARCHAR", "metric": "VARCHAR"}
+        | {"value": "DOUBLE", "stderr": "DOUBLE", "n": "BIGINT", "higher_is_better": "BOOLEAN", "final": "BOOLEAN"}
+        | {"evals_key": "VARCHAR", "detail": "JSON"},
+        f"""SELECT run_id, task, metric, step, tokens, {_WHEN}, CASE WHEN isfinite(value) THEN value END AS value,
+                   CASE WHEN isfinite(stderr) THEN stderr END AS stderr, n AS n_items, higher_is_better,
+                   coalesce("final", false) AS is_final, evals_key, TRY_CAST(detail->>'nats' AS DOUBLE) AS nats,
+                   TRY_CAST(detail->>'bytes' AS BIGINT) AS n_bytes, TRY_CAST(detail->>'tokens' AS BIGINT) AS n_tokens,
+                   detail::VARCHAR AS detail
+            FROM line""",
+    ),
+    "sample": (
+        "samples.jsonl",
+        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "prompt_id": "BIGINT", "prompt": "VARCHAR"}
+        | {"output": "VARCHAR", "temperature": "DOUBLE", "seed": "BIGINT", "stopped": "BOOLEAN"}
+        | {"repetition": "DOUBLE", "distinct_2": "DOUBLE"},
+        f"""SELECT run_id, step, tokens, {_WHEN}, prompt_id, prompt, output, temperature, seed, stopped,
+                   repetition AS repetition_frac, distinct_2 AS distinct_2_frac
+            FROM line""",
+    ),
+    "item": (
+        "items.jsonl",
+        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "task": "VARCHAR", "suite": "VARCHAR"}
+        | {"suite_hash": "VARCHAR", "prompt_hash": "VARCHAR", "tokenizer_hash": "VARCHAR", "convention": "VARCHAR"}
+        | {"item": "BIGINT", "cluster": "VARCHAR", "gold": "BIGINT", "logliks": "DOUBLE[]", "alone": "DOUBLE[]"}
+        | {"n_tokens": "BIGINT[]", "n_chars": "BIGINT[]", "n_bytes": "BIGINT[]", "greedy": "BOOLEAN[]"}
+        | {"least": "DOUBLE[]", "truncated": "BOOLEAN"},
+        f"SELECT * EXCLUDE (ts), {_WHEN} FROM line",
+    ),
+    "event": (
+        "events.jsonl",
+        {"step": "BIGINT", "ts": "DOUBLE", "level": "VARCHAR", "kind": "VARCHAR", "text": "VARCHAR"},
+        f"""SELECT run_id, row_number() OVER (PARTITION BY run_id ORDER BY ts, step, kind, text) AS event_id,
+                   step, {_WHEN}, level, kind, text
+            FROM line""",
+    ),
+    "annotation": (
+        "annotations.jsonl",
+        {"ts": "DOUBLE", "kind": "VARCHAR", "key": "VARCHAR", "value": "VARCHAR", "author": "VARCHAR"},
+        f"""SELECT run_id, kind, key, value, author, {_WHEN} FROM line
+            QUALIFY row_number() OVER (PARTITION BY run_id, kind, key ORDER BY ts DESC) = 1""",
+    ),
+}
+"""table -> (file of a run, columns of a line, SELECT over `line`, which is those columns and run_id)."""
+
+
+def lines_sql(table: str, runs: Iterable[Path]) -> str:
+    """SQL that reads one long table from the JSON lines of these runs; half-written lines are no rows."""
+    name, columns, select = LINES[table]
+    files = [run / name for run in runs if (run / name).exists()]
+    spread = table == "metric_line"
+    names = metric_names(files) if spread else []
+    if names:
+        fields = ", ".join(f"{quoted(n)} DOUBLE" for n in names)
+        columns = {**columns, "m": f"STRUCT({fields})"}
+    if files:  # an empty list would raise
+        told = ", ".join(f"{column}: {literal(kind)}" for column, kind in columns.items())
+        source = (
+            f"read_json([{', '.join(literal(str(f)) for f in files)}], format='newline_delimited', ignore_errors=true, "
+            f"filename=true, hive_partitioning=false, columns={{{told}}})"
+        )
+    else:
+        nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
+        source = f"(SELECT {nothing}, '' AS filename WHERE false)"
+    run_id = r"regexp_extract(filename, '([^/\\]+)[/\\][^/\\]+$', 1) AS run_id"
+    rest = "filename, m" if names else "filename"
+    metrics = "".join(f", m.{quoted(n)} AS {quoted(PREFIX + n)}" for n in names)
+    whole = "step IS NOT NULL" if "step" in columns else "ts IS NOT NULL"
+    return f"WITH line AS (SELECT {run_id}, * EXCLUDE ({rest}){metrics} FROM {source} WHERE {whole}) {select}"
+
+
+def metric_sql(names: Sequence[str]) -> str:
+    """The SELECT of the view `metric`: `metric_line` with one row a number; a filter on run or name reads only that."""
+    parts = [
+        f"SELECT run_id, {literal(n)} AS name, step, tokens, time_utc, {quoted(PREFIX + n)} AS value "
+        f"FROM metric_line WHERE {quoted(PREFIX + n)} IS NOT NULL"
+        for n in names
+    ]
+    none = "SELECT run_id, '' AS name, step, tokens, time_utc, NULL::DOUBLE AS value FROM metric_line WHERE false"
+    return " UNION ALL ".join(parts) or none
+
+
+def metric_names(files: Sequence[Path]) -> list[str]:
+    """Every name in the `m` of any line, sorted. Reads bytes, and parses one line of each shape only.
+
+    Names that differ by upper and lower case alone are one column to DuckDB: the later ones are left out, with a
+    logged warning.
+    """
+    shapes: dict[bytes, bytes] = {}
+    for file in files:
+        try:
+            lines = file.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            continue  # deleted just now
+        found = dict(zip(b"\n".join(lines).translate(None, _DIGITS).split(b"\n"), lines, strict=True))
+        names = {n for line in found.values() for n in _names(line)}
+        if any(re.search(r"[\d.+-]", n) for n in names):  # then two names may have one shape: look at every line
+            found = dict(zip(lines, lines, strict=True))
+        shapes |= found
+    known: dict[str, str] = {}
+    for name in sorted({n for line in shapes.values() for n in _names(line)}):
+        if known.setdefault(name.casefold(), name) != name:
+            logger.warning("metric '%s' is left out: '%s' differs from it by case alone", name, known[name.casefold()])
+    return sorted(known.values())
+
+
+def _names(line: bytes) -> list[str]:
+    """The names in one line; none in a line that is not whole."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return []
+    told = row.get("m") if isinstance(row, dict) else None
+    return list(told) if isinstance(told, dict) else []
+
+
+def literal(text: str) -> str:
+    """A SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """A SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
