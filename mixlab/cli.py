@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from mixlab import __version__
-from mixlab.commands import data, runs
-from mixlab.commands.options import CORES, AsJson, DryRun, Overrides, Workers
+from mixlab.commands import advise, cleaning, data, db, mix, runs, sweep
+from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
 from mixlab.errors import MixlabError
 
 app = typer.Typer(
@@ -23,8 +23,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="mixlab: which mix of data sets should I train on?",
 )
+data.app.add_typer(cleaning.app)
 app.add_typer(data.app, name="data")
+app.add_typer(mix.app, name="mix")
+app.add_typer(db.app, name="db")
 app.add_typer(runs.app, name="runs")
+app.add_typer(advise.app, name="advise")
 
 
 def main() -> None:
@@ -56,66 +60,34 @@ def demo(as_json: AsJson = False, workers: Workers = CORES) -> None:
 
 
 @app.command()
-def run(overrides: Overrides = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def run(
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    device: Device = "cpu",
+    devices: Devices = 1,
+) -> None:
     """One proxy run, from raw text to scores."""
     from mixlab import compose
     from mixlab.workspace import Workspace
 
     spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
     from mixlab import pipeline, show  # after the line above: mistakes are told before torch is loaded
+    from mixlab.results.speeds import measured
 
     with show.progress() as watch:
         if dry_run:
-            told = pipeline.rehearse(spec, pipeline.prepare(spec, ws, watch.stage), ws)
-            show.rehearsal([told], as_json=as_json)
+            corpora, speeds = pipeline.prepare(spec, ws, watch.stage), measured(ws)
+            told = pipeline.rehearse(spec, corpora, ws, device=device, speeds=speeds)
+            show.rehearsal([told], as_json=as_json, devices=devices)
             return
         out = pipeline.run(spec, ws, watch=watch.stage)
-    _publish(ws)
+    sweep.publish(ws)
     show.run(ws, out.name, as_json=as_json)
 
 
-@app.command()
-def sweep(
-    name: Annotated[str, typer.Argument(help="sweeps/NAME.yaml, or overrides alone such as seed=0,1,2")],
-    overrides: Overrides = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    workers: Workers = CORES,
-) -> None:
-    """Many runs; those already finished are not trained again."""
-    from mixlab import compose, show
-    from mixlab import sweep as sweeping
-    from mixlab.workspace import Workspace
-
-    typed = list(overrides or [])
-    file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
-    ws = Workspace.open()
-    specs = compose.expand(file, typed, Path.cwd())
-    with show.progress() as watch:
-        told = sweeping.rehearse_all(specs, ws, watch.stage)
-        if dry_run:
-            show.rehearsal(told, as_json=as_json)
-            return
-        state = sweeping.run_all(told, ws, name=file or "adhoc", workers=workers, watch=watch.sweep)
-    _publish(ws)
-    show.outcome(ws, [t.path.name for t in told], state.failed, as_json=as_json)
-    if state.failed:
-        sys.exit(3)
-
-
-@app.command()
-def recommend(
-    as_json: AsJson = False,
-    sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")] = None,
-) -> None:
-    """The best mix as far as the finished runs tell, and how sure."""
-    from mixlab import show
-    from mixlab.advise.runs import advise
-    from mixlab.results.listing import list_runs
-    from mixlab.workspace import Workspace
-
-    ws = Workspace.open()
-    show.verdict(advise(list_runs(ws), ws, sweep=sweep_name), as_json=as_json)
+app.command()(sweep.sweep)
+app.command()(advise.recommend)
 
 
 @app.command("app")
@@ -141,16 +113,6 @@ def doctor(as_json: AsJson = False) -> None:
 def version() -> None:
     """The version of mixlab."""
     sys.stdout.write(f"{__version__}\n")
-
-
-def _publish(ws: Any) -> None:
-    """Publishing may never fail a run: the truth is already in the run's own files."""
-    from mixlab.results import store
-
-    try:
-        store.publish(ws)
-    except (OSError, MixlabError) as e:
-        sys.stderr.write(f"warning: the index {ws.database} was not renewed ({e}); it is rebuilt next time.\n")
 
 
 if __name__ == "__main__":

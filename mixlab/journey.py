@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab import pipeline, show, sweep
-from mixlab.advise import runs, verdict
+from mixlab.advise import ledger, runs, verdict
 from mixlab.data import clean
 from mixlab.data.places import places
 from mixlab.errors import RunFailed
@@ -31,7 +31,9 @@ def make(spec: RunSpec, ws: Workspace, workers: int, watch: show.Watcher) -> dic
     caps = {n: min(1.0, spec.train.max_epochs * c.tokens / spec.train.tokens) for n, c in corpora.items()}
     mixes = swarm.design({n: c.tokens for n, c in corpora.items()}, MIXES, seed=0, caps=caps)
     names = _train([replace(spec, name=f"demo-{m.name}", mixture=m) for m in mixes], ws, workers, watch)
-    card = runs.advise([r for r in list_runs(ws) if r["run_id"] in names], ws).verdict
+    advice = runs.advise([r for r in list_runs(ws) if r["run_id"] in names], ws)
+    card = advice.verdict
+    ledger.propose(ws.ledger, card, advice.natural, advice.recipe)
     pair = (replace(card.mixture, name="recommended"), mixes[0])
     proof = [replace(spec, name=f"demo-{m.name}", mixture=m, seed=s) for m in pair for s in SEEDS]
     names |= _train(proof, ws, workers, watch)

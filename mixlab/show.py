@@ -85,8 +85,8 @@ def progress() -> Iterator[Watcher]:
         yield Watcher(bars)
 
 
-def rehearsal(told: Sequence[Any], *, as_json: bool) -> None:
-    """What each run would be and cost."""
+def rehearsal(told: Sequence[Any], *, as_json: bool, devices: int = 1) -> None:
+    """What each run would be and cost; wall hours are device hours over `devices`."""
     facts = [
         {
             "run": t.path.name,
@@ -96,8 +96,14 @@ def rehearsal(told: Sequence[Any], *, as_json: bool) -> None:
             "tokens": t.plan.tokens,
             "params": t.params.total,
             "flops": t.flops,
-            "hours": t.price.hours,
+            "device": t.price.device,
+            "hours": t.price.hours / devices,
+            "device_hours": t.price.hours,
             "usd": t.price.dollars,
+            "tokens_per_s": t.price.tokens_per_s,
+            "basis": t.price.basis,
+            "plan": t.plan.key,
+            "warnings": list(t.plan.warnings),
         }
         for t in told
     ]
@@ -118,8 +124,11 @@ def rehearsal(told: Sequence[Any], *, as_json: bool) -> None:
         for f in facts
     ]
     todo = [f for f in facts if not f["done"]]
-    cost = f"{sum(f['hours'] for f in todo) * 60:.1f} device-minutes, ${sum(f['usd'] for f in todo):.4f}"
-    note = f"{len(facts)} runs, {len(facts) - len(todo)} done, {len(todo)} to do: {cost}"
+    spent = sum(f["device_hours"] for f in todo)
+    cost = f"{spent:.2f} {facts[0]['device']}-hours ({spent * 60:.1f} minutes), ${sum(f['usd'] for f in todo):.4f}"
+    bases = "; ".join(dict.fromkeys(f["basis"] for f in facts))
+    note = f"{len(facts)} runs, {len(facts) - len(todo)} done, {len(todo)} to do: {cost}. Speed {bases}; without evals."
+    note += "".join(f"\n! {w}" for w in dict.fromkeys(w for f in facts for w in f["warnings"]))
     table("What would run", ("run", "mix", "epochs", "tokens", "FLOPs", "minutes", "USD", "state"), rows, note=note)
 
 
@@ -205,7 +214,8 @@ def verdict(advice: Any, *, as_json: bool) -> None:
     """The recommended mix, its prediction, and how sure we are."""
     card = advice.verdict
     if as_json:
-        print_json({**json.loads(card.to_json()), "runs": advice.runs, "left_out": advice.left_out})
+        told = {"runs": advice.runs, "left_out": advice.left_out, "notes": advice.notes}
+        print_json({**json.loads(card.to_json()), **told})
         return
     rows = []
     for s, w in card.mixture.weights.items():
@@ -213,7 +223,7 @@ def verdict(advice: Any, *, as_json: bool) -> None:
         rows.append((s, f"{w:.1%}", f"{low:.0%} to {high:.0%}"))
     left = f"; {advice.left_out} finished runs of another recipe were left out" if advice.left_out else ""
     table("Recommended mix", ("source", "weight", "equally good"), rows, note=f"from {len(advice.runs)} runs{left}")
-    for sentence in [*card.sentences, *card.warnings]:
+    for sentence in [*card.sentences, *card.warnings, *advice.notes]:
         say(f"- {sentence}")
 
 

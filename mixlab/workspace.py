@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from mixlab.errors import EnvironmentFault, MissingError
 
 FORMAT = 1
 """Raised when the meaning of every artefact changes at once."""
-Stage = Literal["raw", "clean", "dedup", "split", "tokenizer", "tokens", "runs"]
+Stage = Literal["raw", "clean", "dedup", "split", "tokenizer", "tokens", "runs", "contamination"]
 MANIFEST = "manifest.json"
 
 
@@ -87,6 +87,16 @@ class Workspace:
         return self.root / "downloads"
 
     @property
+    def signatures(self) -> Path:
+        """MinHash signatures, a file for each file of documents; may be deleted at any time."""
+        return self.root / "signatures"
+
+    @property
+    def requests(self) -> Path:
+        """Tokenised requests of tasks, a file for each task and tokenizer; may be deleted at any time."""
+        return self.root / "requests"
+
+    @property
     def database(self) -> Path:
         """The published index; may be deleted at any time."""
         return self.root / "mixlab.duckdb"
@@ -97,9 +107,19 @@ class Workspace:
         return self.root / "verdict.json"
 
     @property
+    def ledger(self) -> Path:
+        """Advice given, one line a proposal."""
+        return self.root / "ledger.jsonl"
+
+    @property
     def demo(self) -> Path:
         """What `mixlab demo` printed."""
         return self.root / "demo.json"
+
+    @property
+    def claims(self) -> Path:
+        """One file an attempt at a run: who trains it."""
+        return self.root / "claims"
 
     @property
     def sweeps(self) -> Path:
@@ -139,8 +159,12 @@ def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, A
 
 
 def is_complete(path: Path) -> bool:
-    """True if the artefact's manifest is there: it is written last."""
-    return (path / MANIFEST).is_file()
+    """True if the artefact's manifest is there and whole: it is written last."""
+    try:
+        json.loads((path / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return True
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -189,15 +213,40 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, row: Mapping[str, Any], *, sync: bool = False) -> None:
-    """Appends one JSON line by a single write; `sync` waits for the disk."""
+    """Appends one JSON line by a single write, whole or not at all; `sync` waits for the disk.
+
+    Half a line that a power cut left at the end is cut off first: the file has one writer, and that one is here.
+    """
     line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(fd, line)
+        size = _whole_lines(fd)
+        if os.write(fd, line) < len(line):
+            os.ftruncate(fd, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if sync:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def append_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Appends JSON lines by a single write, so that a reader sees whole lines; on the disk when this returns."""
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    with open(path, "ab") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _whole_lines(fd: int) -> int:
+    """Size of an open file of lines, after half a line at its end was cut off."""
+    size = os.fstat(fd).st_size
+    if not size or os.pread(fd, 1, size - 1) == b"\n":
+        return size
+    size = os.pread(fd, size, 0).rfind(b"\n") + 1
+    os.ftruncate(fd, size)
+    return size
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -51,10 +51,12 @@ class Opinion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """The card. Losses are the mean of `metrics` (lower is better); gains are natural minus mix (higher is better)."""
+    """The card. Losses are the weighted sum of `metrics` (lower is better); gains are natural minus mix."""
 
     mixture: Mixture
     metrics: tuple[str, ...]
+    factors: tuple[float, ...]
+    """What each metric counts in the loss; all alike for a plain mean."""
     method: str
     predicted: Estimate
     """Of one run of the recommended mix, its noise included."""
@@ -64,6 +66,8 @@ class Verdict:
     """Of the recommended mix over natural, averaged over seeds: the noise of single runs is not in it."""
     p_beats_natural: float
     p_beats_uniform: float
+    p_beats_unimax: float | None
+    """Against UniMax under the same epochs; None without a target run."""
     p_beats_best_run: float
     """Against the mix of the run with the lowest observed loss."""
     best_run: dict[str, float]
@@ -76,11 +80,19 @@ class Verdict:
     per_metric: tuple[MetricVerdict, ...]
     indifference: dict[str, tuple[float, float]]
     """Source -> weights that are equally good, all within one sd of the difference to the best."""
+    shadow_prices: dict[str, float]
+    """Source at its cap -> loss that one point (0.01) more room there would save."""
+    epochs: dict[str, float] | None
+    """Passes over each source in the target run; its hours on one device, and dollars. None without a target."""
+    hours: float | None
+    dollars: float | None
     distinguishable: bool
     """True if the recommended mix is predicted to beat natural beyond doubt."""
     opinions: tuple[Opinion, ...]
     noise_sd: float | None
     """Of the objective between seeds of one mix: given, or from repeated mixes; None if neither."""
+    widened: float
+    """What the ledger of earlier outcomes multiplied the sds of gains by; 1 without one."""
     n_runs: int
     n_mixes: int
     dropped: int
@@ -103,7 +115,8 @@ def sentences(v: Verdict) -> tuple[str, ...]:
         f"Predicted {' + '.join(v.metrics)}{', averaged' if len(v.metrics) > 1 else ''}: {v.predicted.mean:.4f} "
         f"(80 % of runs between {v.predicted.lo80:.4f} and {v.predicted.hi80:.4f}); natural {v.natural.mean:.4f}.",
         f"P(beats natural) {v.p_beats_natural:.2f}, P(beats uniform) {v.p_beats_uniform:.2f}, "
-        f"P(beats the mix of the best run so far) {v.p_beats_best_run:.2f}.",
+        + ("" if v.p_beats_unimax is None else f"P(beats UniMax) {v.p_beats_unimax:.2f}, ")
+        + f"P(beats the mix of the best run so far) {v.p_beats_best_run:.2f}.",
         f"On mixes the fit had not seen ({v.cv_scheme}): rank correlation {v.cv_spearman:.2f}, "
         f"mean error {v.cv_mae:.4f}.",
         f"Equally good within the error: {equal}.",
@@ -113,6 +126,13 @@ def sentences(v: Verdict) -> tuple[str, ...]:
         )
         + ".",
     ]
+    if v.epochs is not None and v.hours is not None:
+        passes = ", ".join(f"{s} {e:.2f}" for s, e in sorted(v.epochs.items(), key=lambda item: -item[1]))
+        said.append(
+            f"Epochs in the target run: {passes}; it takes about {v.hours:,.2f} device hours, ${v.dollars:,.2f}."
+        )
+    if v.widened != 1:
+        said.append(f"Intervals of gains are {v.widened:.2f} times as wide as this fit's own: earlier outcomes say so.")
     pairs = _pairs_to_see(v)
     if pairs is not None:
         said.append(pairs)

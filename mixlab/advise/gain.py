@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from mixlab.advise.card import Estimate
-from mixlab.advise.optimise import Objective
+from mixlab.advise.objective import Objective
 from mixlab.advise.validation import groups_of
 
 CHANCE = 0.05  # a rank correlation of left-out mixes at least this unlikely by luck counts as skill

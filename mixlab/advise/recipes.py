@@ -85,6 +85,9 @@ def autoscale_step(smaller: ArrayLike, larger: ArrayLike) -> np.ndarray:
 def _through(points: Mapping[float, float]) -> tuple[float, float, float]:
     """Two laws can pass through the same three points; the one reached from (1, 1, 1) is the published one."""
     x, y = np.array(list(points)), np.array(list(points.values()))
-    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
-    a, b, c = least_squares(lambda p: (x + p[0]) ** -p[1] + p[2] - y, (1.0, 1.0, 1.0), bounds=(0, np.inf), **tight).x
+
+    def error(p: np.ndarray) -> np.ndarray:
+        return (x + p[0]) ** -p[1] + p[2] - y
+
+    a, b, c = least_squares(error, (1.0, 1.0, 1.0), bounds=(0, np.inf), xtol=1e-15, ftol=1e-15, gtol=1e-15).x
     return float(a), float(b), float(c)

@@ -1,51 +1,135 @@
 """From finished runs to the table that fits are made of, and to the verdict on them.
 
-Reads rows of `results.listing.list_runs` and the plan.json of one run; only runs of one recipe (same sources, model,
-budget and exam; other mixture, other seed) may stand in one table.
+Reads rows of `results.listing.list_runs`, the plan.json and run.json of one run and the manifests of its corpora; only
+runs of one recipe (same sources, model, budget and exam; other mixture, other seed) may stand in one table.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mixlab.advise import ledger
 from mixlab.advise.fits import PREFIX
-from mixlab.advise.verdict import Verdict, recommend
-from mixlab.errors import MissingError, nearest
+from mixlab.advise.region import Limits
+from mixlab.advise.target import Target
+from mixlab.advise.verdict import Verdict, Wish, recommend
+from mixlab.errors import ConfigError, MissingError, PlanError, nearest
+from mixlab.mix.simplex import apportion
 from mixlab.workspace import Workspace, read_json
 
 Row = Mapping[str, Any]
+UNITS = 1_000_000  # a saved weight is a whole number of millionths
+REPEATS_MORE = 2.0  # times as many epochs in the target as in the proxy that are worth a warning
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """What the command line may ask of a recommendation."""
+
+    sweep: str | None = None
+    metrics: tuple[str, ...] = ()
+    """`bpb_code`, `bpb/code` or `code`; none: all."""
+    max_epochs: float | None = None
+    """None: that of the runs."""
+    only_licences: tuple[str, ...] = ()
+    target_tokens: int | None = None
+    target_params: float | None = None
+    device: str = "cpu"
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """A verdict and which runs it rests on."""
+    """A verdict, which runs it rests on, and what was not used."""
 
     verdict: Verdict
     runs: tuple[str, ...]
     left_out: int
     """Finished runs of another recipe: not comparable, so not used."""
+    notes: tuple[str, ...]
+    """Why runs were left out, and what the target run would see that the proxies did not."""
+    natural: Mapping[str, float]
+    recipe: str | None
 
 
-def advise(rows: Sequence[Row], ws: Workspace, *, sweep: str | None = None) -> Advice:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a run's own files say about its sources and its size."""
+
+    available: dict[str, int]
+    licences: dict[str, tuple[str, ...]]
+    tokens: int
+    max_epochs: float
+    flops: float
+
+    @property
+    def natural(self) -> dict[str, float]:
+        """Shares of the sources by their own size."""
+        total = sum(self.available.values())
+        return {s: n / total for s, n in self.available.items()}
+
+
+def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice:
     """The verdict on the largest set of comparable finished runs, of one sweep if one is named.
 
-    MissingError: no such sweep, or nothing finished yet.
+    MissingError: no such sweep, or nothing finished yet. ConfigError, PlanError: as `recommend`, and an unknown metric
+    or licences that leave nothing.
     """
+    ask = ask or Ask()
+    used, left, notes = comparable(rows, ask.sweep)
+    facts = facts_of(ws, used[0]["run_id"])
+    metrics = _metrics(ask.metrics, sorted(used[0]["bpb"]))
+    target = _target(facts, ask)
+    limits = (ask.wish or Wish()).limits
+    if ask.only_licences:
+        limits = _licensed(facts, ask.only_licences, limits)
+    verdict = recommend(
+        table(used),
+        metrics,
+        facts.natural,
+        replace(ask.wish or Wish(), limits=limits, target=target),
+        widen=ledger.widen(ledger.settled(ws.ledger, rows)),
+    )
+    return Advice(
+        verdict=verdict,
+        runs=tuple(r["run_id"] for r in used),
+        left_out=left,
+        notes=(*notes, *_mismatch(verdict, facts, target)),
+        natural=facts.natural,
+        recipe=used[0]["recipe"],
+    )
+
+
+def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row], int, tuple[str, ...]]:
+    """The largest set of finished, scored runs of one recipe; how many of another were left out; and why, in words."""
     known = sorted({r["sweep"] for r in rows if r["sweep"]})
     if sweep is not None and sweep not in known:
         raise MissingError(f"no run belongs to a sweep '{sweep}'.{nearest(sweep, known)}")
-    done = [r for r in rows if r["state"] == "finished" and sweep in (None, r["sweep"]) and r["bpb_macro"] is not None]
+    ended = [r for r in rows if r["state"] == "finished" and sweep in (None, r["sweep"])]
+    done = [r for r in ended if r["bpb_macro"] is not None]
+    if not done and ended:
+        raise MissingError(
+            f"{len(ended)} runs are finished but none has a score: they diverged (`mixlab runs show RUN` tells the "
+            "step). Lower train.lr and run the sweep again."
+        )
     if not done:
         raise MissingError("no finished run to learn from yet: `mixlab demo` or `mixlab sweep NAME` makes some.")
     recipe, _ = Counter(r["recipe"] for r in done).most_common(1)[0]
     used = [r for r in done if r["recipe"] == recipe]
-    natural, caps = scale_of(ws, used[0]["run_id"])
-    metrics = [f"bpb_{s}" for s in sorted(used[0]["bpb"])]
-    verdict = recommend(table(used), metrics, natural, max_weight=caps)
-    return Advice(verdict=verdict, runs=tuple(r["run_id"] for r in used), left_out=len(done) - len(used))
+    notes = []
+    if len(ended) > len(done):
+        notes.append(f"{len(ended) - len(done)} finished runs have no score (diverged) and were left out.")
+    mine, others = set(used[0]["weights"]), [r for r in done if r["recipe"] != recipe]
+    unlike = sorted({", ".join(sorted(r["weights"])) for r in others if set(r["weights"]) != mine})
+    if unlike:
+        notes.append(
+            f"Runs over other sources ({'; '.join(unlike)}) cannot be compared with {', '.join(sorted(mine))}."
+        )
+    return used, len(others), tuple(notes)
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -58,11 +142,69 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(told)
 
 
-def scale_of(ws: Workspace, run_id: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Natural weights of the sources of a run, and the weight at which each would reach train.max_epochs."""
+def facts_of(ws: Workspace, run_id: str) -> Facts:
+    """Sources, licences and size of a run, from its own files and the manifests of its corpora."""
     out = ws.root / "runs" / run_id
-    plan, limit = read_json(out / "plan.json"), read_json(out / "run.json")["spec"]["train"]["max_epochs"]
-    available = {d["source"]: d["available"] for d in plan["draws"]}
-    total = sum(available.values())
-    caps = {s: min(1.0, limit * n / plan["tokens"]) for s, n in available.items()}
-    return {s: n / total for s, n in available.items()}, caps
+    plan, run = read_json(out / "plan.json"), read_json(out / "run.json")
+    licences = {}
+    for d in plan["draws"]:
+        manifest = ws.artefact("tokens", d["source"], run["corpora"].get(d["source"], "")) / "manifest.json"
+        told = read_json(manifest).get("licences") if manifest.exists() else None
+        licences[d["source"]] = tuple(sorted(told or {d["licence"]: 1}))
+    return Facts(
+        available={d["source"]: d["available"] for d in plan["draws"]},
+        licences=licences,
+        tokens=plan["tokens"],
+        max_epochs=run["spec"]["train"]["max_epochs"],
+        flops=run["flops"],
+    )
+
+
+def save(path: Path, weights: Mapping[str, float], why: str) -> None:
+    """Writes the mix as a hydra group file, e.g. sweeps/mixture/x.yaml for `mixlab run mixture=x`; weights sum to 1."""
+    names = sorted(weights)
+    parts = apportion([weights[s] for s in names], UNITS)
+    told = ", ".join(f"{s}: {n / UNITS:.6f}" for s, n in zip(names, parts.tolist(), strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# {why}\nname: {path.stem}\nrule: weights\nweights: {{{told}}}\n", encoding="utf-8")
+
+
+def _metrics(asked: Sequence[str], sources: Sequence[str]) -> list[str]:
+    """Columns of the table that the asked names mean."""
+    known = [f"bpb_{s}" for s in sources]
+    found = []
+    for name in asked:
+        column = name.replace("/", "_") if name.startswith("bpb") else f"bpb_{name}"
+        if column not in known:
+            raise ConfigError(f"the runs have no metric '{name}'.{nearest(column, known)}")
+        found.append(column)
+    return found or known
+
+
+def _target(facts: Facts, ask: Ask) -> Target:
+    tokens = ask.target_tokens or facts.tokens
+    flops = 6.0 * ask.target_params * tokens if ask.target_params else facts.flops * tokens / facts.tokens
+    epochs = ask.max_epochs or facts.max_epochs
+    return Target(tokens=tokens, available=facts.available, max_epochs=epochs, flops=flops, device=ask.device)
+
+
+def _licensed(facts: Facts, allowed: Sequence[str], limits: Limits) -> Limits:
+    """Caps of 0 on every source that holds text under another licence. PlanError: no source is left."""
+    fold = {a.casefold() for a in allowed}
+    barred = {s: told for s, told in facts.licences.items() if not {x.casefold() for x in told} <= fold}
+    if len(barred) == len(facts.licences):
+        told = "; ".join(f"{s}: {', '.join(x)}" for s, x in sorted(facts.licences.items()))
+        raise PlanError(f"no source stands wholly under {', '.join(allowed)} ({told}). Allow one more licence.")
+    return replace(limits, caps={**limits.caps, **dict.fromkeys(barred, 0.0)})
+
+
+def _mismatch(verdict: Verdict, facts: Facts, target: Target) -> list[str]:
+    """Sources that the target run would repeat far more often than the proxies did."""
+    if target.tokens == facts.tokens or verdict.epochs is None:
+        return []
+    proxy = replace(target, tokens=facts.tokens).epochs(verdict.mixture.weights)
+    worse = {s: e for s, e in verdict.epochs.items() if e > 1 and e > REPEATS_MORE * proxy[s]}
+    told = ", ".join(f"{s} {proxy[s]:.2f} here, {e:.2f} there" for s, e in sorted(worse.items()))
+    if not worse:
+        return []
+    return [f"Epochs differ between these runs and the target ({told}): repetition changes which mix is best."]

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from mixlab.advise.fits import fit
-from mixlab.advise.optimise import best_mix, objective_of
-from mixlab.advise.verdict import realised, recommend
+from mixlab.advise.objective import objective_of
+from mixlab.advise.optimise import best_mix
+from mixlab.advise.region import Limits
+from mixlab.advise.verdict import Wish, realised, recommend
 from mixlab.errors import ConfigError, PlanError
 
 SOURCES = ["books", "code", "docs", "wiki"]
@@ -75,14 +77,14 @@ def test_pure_noise_is_not_distinguishable():
 
 
 def test_a_cap_is_kept_and_named():
-    card = recommend(table(0.004), METRICS, NATURAL_WEIGHTS, max_weight={"docs": 0.1})
+    card = recommend(table(0.004), METRICS, NATURAL_WEIGHTS, Wish(limits=Limits(caps={"docs": 0.1})))
     assert card.mixture.weights["docs"] <= 0.1 + 1e-9
     assert any("docs is at its cap of 10.0%" in w for w in card.warnings)
 
 
 def test_caps_that_leave_no_mixture_say_how_much_is_missing():
     with pytest.raises(PlanError, match=r"0\.2000 of the training tokens have no source"):
-        recommend(table(0.004), METRICS, NATURAL_WEIGHTS, max_weight=dict.fromkeys(SOURCES, 0.2))
+        recommend(table(0.004), METRICS, NATURAL_WEIGHTS, Wish(limits=Limits(caps=dict.fromkeys(SOURCES, 0.2))))
 
 
 def test_unknown_names_are_answered_with_the_nearest():
@@ -110,7 +112,7 @@ def test_realised_gain_is_judged_against_the_noise_of_pairs(card):
 
 def test_floors_and_the_pull_towards_a_prior_are_obeyed():
     objective = objective_of([fit(table(0.004), m) for m in METRICS])
-    best = best_mix(objective, lo={"docs": 0.5}, samples=2000)
+    best = best_mix(objective, Limits(floors={"docs": 0.5}), samples=2000)
     assert best.weights["docs"] == pytest.approx(0.5, abs=1e-6) and best.floored == ("docs",)
     pulled = best_mix(objective, prior=NATURAL_WEIGHTS, lam=10.0, samples=2000)
     assert np.abs(as_array(pulled.weights) - NATURAL).max() < 0.02
