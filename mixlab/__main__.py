@@ -21,7 +21,7 @@ logger = logging.getLogger("mixlab")
 def job(cfg: DictConfig) -> float:
     """Trains the run that hydra composed; the value a sweeper sees is its macro bits per byte."""
     try:
-        spec = spec_from(cfg)
+        spec = spec_from(cfg, HydraConfig.get().overrides.task)
         out = pipeline.run(spec, Workspace.open(), sweep=cfg.get("sweep"))
     except MixlabError as e:
         if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -6,7 +6,7 @@ and the project's own groups below `./sweeps/` (a saved mix is `./sweeps/mixture
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mixlab.config import CONF, run_spec
-from mixlab.errors import ConfigError, nearest
+from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.mix import swarm
+from mixlab.mix.mixture import of_run
 from mixlab.types import Cleaning, Dedup, EvalSpec, Holdout, Mixture, ModelSpec, RunSpec, TokenizerSpec, TrainSpec
+from mixlab.workspace import Workspace
 
 SPECS = {
     "cleaning": Cleaning(),
@@ -39,26 +41,34 @@ SPECS = {
 
 
 def register() -> None:
-    """Makes the dataclass defaults known to hydra as the config `base`, and `${mixlab.row:file,row}` as a resolver."""
+    """Makes the dataclass defaults known to hydra as the config `base`, and the resolvers `${mixlab.row:file,row}`.
+
+    So are `mixlab.name` and `mixlab.seed` of a design row, and `${mixlab.run:ID}`, the weights of a run of the lab.
+    """
     base: dict[str, Any] = {name: _plain(dataclasses.asdict(spec)) for name, spec in SPECS.items()}
     base |= {"name": None, "seed": 0, "sources": {}, "phases": [], "sweep": None, "design": {"file": None, "row": None}}
     ConfigStore.instance().store(name="base", node=base)
-    OmegaConf.register_new_resolver("mixlab.row", design_row, replace=True)
+    for name, resolve in (("row", design_row), ("name", design_name), ("seed", design_seed), ("run", run_weights)):
+        OmegaConf.register_new_resolver(f"mixlab.{name}", resolve, replace=True)
 
 
 def spec_of(overrides: Sequence[str], project: Path) -> RunSpec:
     """The run that these overrides describe."""
-    return spec_from(_compose(overrides, project))
+    return spec_from(_compose(overrides, project), overrides)
 
 
-def spec_from(cfg: DictConfig) -> RunSpec:
-    """A composed config as a RunSpec; without a name of its own, a run is called after its mixture."""
+def spec_from(cfg: DictConfig, overrides: Sequence[str]) -> RunSpec:
+    """A composed config as a RunSpec; without a name of its own, a run is called after its mixture.
+
+    `overrides` are those it was composed with: ConfigError if a mapping typed among them left default sources in.
+    """
     try:
         tree = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as e:
         raise ConfigError(_sentence(e, Path.cwd())) from e
     assert isinstance(tree, dict)
     named = {str(k): v for k, v in tree.items()}
+    _refuse_leftovers(overrides, (tree.get("mixture") or {}).get("weights") or {})
     spec = run_spec(named)
     return spec if named.get("name") else dataclasses.replace(spec, name=spec.mixture.name)
 
@@ -86,12 +96,74 @@ def search_path(project: Path) -> list[str]:
     return [f"hydra.searchpath=['file://{project}','file://{project}/sweeps']"]
 
 
+def named(name: str, overrides: Sequence[str], project: Path, ws: Workspace) -> RunSpec:
+    """The run that `overrides` describe, with the mixture called `name`.
+
+    `<file>.csv:<name or row>` is a row of a design; another name is a config (natural, or a saved
+    sweeps/mixture/NAME.yaml), else a run of the lab, of which a unique part of the id is enough.
+    """
+    file, _, row = name.rpartition(":")
+    if file.endswith(".csv"):
+        rows = swarm.read_design(Path(file))
+        found = [m for i, m in enumerate(rows) if row in (m.name, str(i))]
+        if not found:
+            raise ConfigError(f"{file} has no row '{row}'.{nearest(row, [m.name for m in rows])}")
+        return dataclasses.replace(spec_of(overrides, project), mixture=found[0], name=found[0].name)
+    configs = {f.stem for folder in (CONF, project / "sweeps", project) for f in (folder / "mixture").glob("*.yaml")}
+    if name in configs or not ws.runs():
+        return spec_of([*overrides, f"mixture={name}"], project)
+    try:
+        mix = of_run(ws, name)
+    except MissingError as e:
+        raise ConfigError(f"mixture '{name}' is neither a config nor a run.{nearest(name, configs)} {e}") from e
+    return dataclasses.replace(spec_of(overrides, project), mixture=mix, name=mix.name)
+
+
 def design_row(file: str, row: int) -> dict[str, float]:
     """Weights in one row (from 0) of a design CSV."""
+    return dict(_design(file, row).weights)
+
+
+def design_name(file: str, row: int) -> str:
+    """Name of one row (from 0) of a design CSV."""
+    return _design(file, row).name
+
+
+def design_seed(file: str, row: int) -> int:
+    """Seed of one row (from 0) of a design CSV; 0 if it has no such column."""
+    _design(file, row)
+    seeds = swarm.read_seeds(Path(file))
+    return seeds[int(row)] if seeds else 0
+
+
+def run_weights(run_id: str) -> dict[str, float]:
+    """The weights that a run of the lab was trained with."""
+    return dict(of_run(Workspace.open(), run_id).weights)
+
+
+def _design(file: str, row: int) -> Mixture:
     mixtures = swarm.read_design(Path(file))
     if not 0 <= int(row) < len(mixtures):
         raise ConfigError(f"design.row: {row} is not in {file}, which has rows 0 to {len(mixtures) - 1}.")
-    return dict(mixtures[int(row)].weights)
+    return mixtures[int(row)]
+
+
+def _refuse_leftovers(overrides: Sequence[str], weights: Mapping[str, float]) -> None:
+    """ConfigError if a mapping typed for mixture.weights was merged into a default that names other sources, too."""
+    typed: set[str] | None = None
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        value = one.value()
+        if one.key_or_group == "mixture.weights" and isinstance(value, dict):
+            typed = {*(typed or ()), *map(str, value)}
+        elif one.key_or_group.startswith("mixture.weights."):
+            typed = {*typed, one.key_or_group.removeprefix("mixture.weights.")} if typed is not None else None
+    left = sorted(s for s, w in weights.items() if typed is not None and s not in typed and w)
+    if left:
+        raise ConfigError(
+            f"mixture.weights was typed for {', '.join(sorted(typed or ()))}, but the default it is merged into "
+            f"leaves in {', '.join(f'{s} ({weights[s]:g})' for s in left)}. Start from an empty one (mixture=weights), "
+            f"name every source, or delete them: {' '.join(f'~mixture.weights.{s}' for s in left)}."
+        )
 
 
 def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = False) -> DictConfig:

@@ -9,7 +9,7 @@ import platform
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from mixlab.data.places import places
 from mixlab.errors import ConfigError, RunFailed, SourceError
 from mixlab.eval import evaluate, samples
 from mixlab.mix import budget, mixture, plan
+from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.train import checkpoint, loop
 from mixlab.train.loader import Loader
-from mixlab.types import Corpus, Plan, RunSpec
+from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
 from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
 
 VERSION = 1
@@ -77,9 +78,12 @@ def rehearse(
     ws: Workspace,
     *,
     device: str = "cpu",
-    tokens_per_s: float | None = None,
+    speeds: Sequence[Speed] = (),
 ) -> Rehearsal:
-    """The run that `spec` asks for, with every number that follows from it; raises what the run itself would raise."""
+    """The run that `spec` asks for, with every number that follows from it; raises what the run itself would raise.
+
+    `speeds`: measured runs to price it by.
+    """
     mixture.check(spec.mixture, list(corpora))
     vocab = {c.vocab_size for c in corpora.values()}
     if len(vocab) != 1:
@@ -95,8 +99,15 @@ def rehearse(
         plan=planned,
         params=budget.params(spec.model),
         flops=budget.plan_flops(spec.model, planned).total,
-        price=budget.price(spec.model, planned.tokens, device, tokens_per_s),
+        price=_price(spec.model, planned, device, speeds),
     )
+
+
+def _price(model: ModelSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -> budget.Price:
+    """Hours and dollars of a plan, at a measured rate if there is one."""
+    if (rate := expected(model, device, speeds)) is None:
+        return budget.price(model, planned.tokens, device)
+    return budget.price(model, planned.tokens, device, rate.tokens_per_s, rate.basis)
 
 
 def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
@@ -214,6 +225,7 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         },
         "attn_impl": attention.resolve(spec.model.attn_impl, device, spec.train.precision),
         "device": str(device),
+        "device_name": attention.device_name(device),
         "threads": spec.train.threads,
     }
 

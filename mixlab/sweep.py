@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mixlab import pipeline
 from mixlab.errors import MixlabError
+from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
 from mixlab.types import Corpus, RunSpec
 from mixlab.workspace import Workspace, read_json, write_json
@@ -42,7 +43,14 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-def rehearse_all(specs: Sequence[RunSpec], ws: Workspace, watch: pipeline.Watch | None = None) -> list[Rehearsal]:
+def rehearse_all(
+    specs: Sequence[RunSpec],
+    ws: Workspace,
+    watch: pipeline.Watch | None = None,
+    *,
+    device: str = "cpu",
+    speeds: Sequence[Speed] = (),
+) -> list[Rehearsal]:
     """What each run would be; prepares the data, and raises the first error of any run before one has cost anything."""
     corpora: dict[tuple[object, ...], Mapping[str, Corpus]] = {}
     told = []
@@ -51,7 +59,7 @@ def rehearse_all(specs: Sequence[RunSpec], ws: Workspace, watch: pipeline.Watch 
         pool = tuple(map(repr, pool))
         if pool not in corpora:
             corpora[pool] = pipeline.prepare(spec, ws, watch)
-        told.append(pipeline.rehearse(spec, corpora[pool], ws))
+        told.append(pipeline.rehearse(spec, corpora[pool], ws, device=device, speeds=speeds))
     return told
 
 

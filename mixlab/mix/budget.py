@@ -102,8 +102,12 @@ def plan_flops(model: ModelSpec, plan: Plan) -> Flops:
     )
 
 
-def price(model: ModelSpec, tokens: int, device: str, tokens_per_s: float | None = None) -> Price:
+def price(
+    model: ModelSpec, tokens: int, device: str, tokens_per_s: float | None = None, basis: str = "measured"
+) -> Price:
     """Hours and dollars to train on `tokens` with one device; a measured `tokens_per_s` wins over the table.
+
+    Hours of one device are GPU-hours: spread over several, they are divided, the dollars stay.
 
     Raises ConfigError for a device that is not in DEVICES. Evaluation is not in it.
     """
@@ -115,7 +119,7 @@ def price(model: ModelSpec, tokens: int, device: str, tokens_per_s: float | None
     share = utilisation(model, told)
     rate = tokens_per_s or told.peak * share / flops(model, 1).total
     hours = tokens / rate / 3600
-    basis = "measured" if tokens_per_s else f"assumed: {share:.1%} of {told.peak:.3g} FLOP/s"
+    basis = basis if tokens_per_s else f"assumed: {share:.1%} of {told.peak:.3g} FLOP/s"
     return Price(device=device, tokens_per_s=rate, hours=hours, dollars=hours * told.dollars_per_hour, basis=basis)
 
 

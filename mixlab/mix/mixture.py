@@ -1,7 +1,7 @@
 """Algebra on weights. A weight is a share of training *tokens*; every function here returns weights that sum to 1.
 
-Reads and writes nothing. Definitions: natural and temperature (w ~ tokens^(1/tau), as in mT5, arXiv 2010.11934), UniMax
-(arXiv 2304.09151).
+Reads run.json for the mixture of a run, and nothing else. Definitions: natural and temperature (w ~ tokens^(1/tau), as
+in mT5, arXiv 2010.11934), UniMax (arXiv 2304.09151).
 """
 
 import itertools
@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mixlab.errors import ConfigError, PlanError, nearest
+from mixlab.errors import ConfigError, MissingError, PlanError, nearest
 from mixlab.mix.simplex import project
 from mixlab.types import Mixture
+from mixlab.workspace import Workspace, read_json
 
 SUM_TOLERANCE = 1e-6
 Groups: TypeAlias = Mapping[str, "float | tuple[float, Groups]"]
@@ -104,6 +105,18 @@ def unimax(available: Mapping[str, int], budget_tokens: int, epochs: float, name
         weights[source] = min(caps[source], left / (len(caps) - k))
         left -= weights[source]
     return _mixture(name or f"unimax-{epochs:g}", weights)
+
+
+def of_run(ws: Workspace, run_id: str) -> Mixture:
+    """The mixture that a run of the lab was trained with; a unique part of its id is enough. MissingError if not."""
+    runs = {p.name: p for p in ws.runs()}
+    found = [run_id] if run_id in runs else sorted(n for n in runs if run_id in n)
+    if len(found) > 1:
+        raise MissingError(f"'{run_id}' fits {len(found)} runs: {', '.join(found[:8])}. Say more of its name.")
+    if not found:
+        raise MissingError(f"there is no run '{run_id}' in {ws.root}.{nearest(run_id, runs)}")
+    told = read_json(runs[found[0]] / "run.json")["mixture"]
+    return _mixture(told["name"], told["weights"])
 
 
 def interpolate(a: Mixture, b: Mixture, t: float, name: str | None = None) -> Mixture:

@@ -38,6 +38,15 @@ def visible(corpora: Mapping[str, Corpus], train: TrainSpec) -> dict[str, int]:
     return found | dict(train.unique_tokens)
 
 
+def caps(sizes: Mapping[str, int], train: TrainSpec, seq_len: int) -> dict[str, float]:
+    """Source -> the largest weight that `train.max_epochs` allows; 0 where not even one sequence may be seen.
+
+    With `train.target_tokens` these are the caps of the target, too.
+    """
+    whole = {s: n // seq_len * seq_len for s, n in sizes.items()}
+    return {s: min(1.0, train.max_epochs * n / train.tokens) for s, n in whole.items()}
+
+
 def matched(tokens: int, proxy_tokens: int, target_tokens: int | None) -> int:
     """Tokens of a source of `tokens` that a proxy may see to repeat it as the target run does.
 

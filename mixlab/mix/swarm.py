@@ -1,6 +1,7 @@
 """Designs of experiment: which mixtures to train so that a fit can learn from them. Reads and writes design CSVs.
 
-A design is one CSV row a mixture: `name`, then a column per source with its share of training tokens.
+A design is one CSV row a mixture: `name`, `seed` where a mixture comes again, then a column per source with its share
+of training tokens. The other kinds of design are in mix/designs.py.
 """
 
 import csv
@@ -54,13 +55,28 @@ def design(available: Mapping[str, float], n: int, seed: int, caps: Mapping[str,
 
 
 def write_design(path: Path, mixtures: Sequence[Mixture]) -> None:
-    """Writes the CSV, weights to 9 decimals: what a key sees of them."""
+    """Writes the CSV, weights to 9 decimals, which is what a key sees of them; a repeated row gets the next seed."""
     sources = sorted({s for m in mixtures for s in m.weights})
+    cells = [tuple(f"{m.weights.get(s, 0.0):.9f}" for s in sources) for m in mixtures]
+    seeds = [cells[:i].count(row) for i, row in enumerate(cells)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as f:
         rows = csv.writer(f, lineterminator="\n")
-        rows.writerow(["name", *sources])
-        rows.writerows([m.name, *(f"{m.weights.get(s, 0.0):.9f}" for s in sources)] for m in mixtures)
+        rows.writerow(["name", *(["seed"] if any(seeds) else []), *sources])
+        for m, seed, row in zip(mixtures, seeds, cells, strict=True):
+            rows.writerow([m.name, *([seed] if any(seeds) else []), *row])
+
+
+def read_seeds(path: Path) -> list[int] | None:
+    """The seed of every row of a design CSV; None if it has no such column."""
+    with open(path, newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    if not rows or "seed" not in rows[0]:
+        return None
+    try:
+        return [int(row["seed"]) for row in rows]
+    except ValueError as e:
+        raise ConfigError(f"{path}: a seed is a whole number: {e}.") from e
 
 
 def read_design(path: Path) -> list[Mixture]:
@@ -74,6 +90,7 @@ def read_design(path: Path) -> list[Mixture]:
     with open(path, newline="", encoding="utf-8") as f:
         for i, row in enumerate(csv.DictReader(f), start=1):
             name = row.pop("name", None) or f"row{i:02d}"
+            row.pop("seed", None)
             try:
                 mix = Mixture(name=name, rule="weights", weights={s: float(w or 0) for s, w in row.items()})
                 check(mix, row)
@@ -81,6 +98,23 @@ def read_design(path: Path) -> list[Mixture]:
                 raise ConfigError(f"{path}, row {i} ('{name}'): {e}") from e
             mixtures.append(mix)
     return mixtures
+
+
+def sweep_file(name: str, kind: str, csv_file: Path, n: int) -> str:
+    """The YAML that makes hydra train a design row by row: sweeps/<name>.yaml."""
+    at, seeds = "${design.file},${design.row}", read_seeds(csv_file)
+    seed = f'seed: "${{mixlab.seed:{at}}}"\n' if seeds else ""
+    return (
+        "# @package _global_\n"
+        f"# Question: (say it) A {kind} design of {n} mixtures.\n"
+        "# Expected: (say it before you run)\n"
+        f"# Cost: {n} runs; `mixlab sweep {name} --dry-run` prices them.\n"
+        f"sweep: {name}\n"
+        f"design: {{file: {csv_file.as_posix()}, row: 0}}\n"
+        f'mixture: {{name: "${{mixlab.name:{at}}}", rule: weights, weights: "${{mixlab.row:{at}}}"}}\n'
+        f"{seed}"
+        f'hydra: {{mode: MULTIRUN, sweeper: {{params: {{design.row: "range({n})"}}}}}}\n'
+    )
 
 
 def _draw(k: int, middle: Mixture, chosen: Sequence[Mixture], seed: int, caps: Mapping[str, float]) -> Mixture:

@@ -51,6 +51,11 @@ def alibi_slopes(n_heads: int, bias_max: int = 8) -> tuple[float, ...]:
     return tuple(slopes)
 
 
+def device_name(device: torch.device) -> str:
+    """What the machine calls this device, such as "NVIDIA H200"; "cpu" for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def resolve(impl: str, device: torch.device | str, precision: str) -> str:
     """The backend that `impl` means on this device: itself, or for `auto` the best that is there.
 

@@ -1,0 +1,59 @@
+"""Tokens per second to expect of a model, from measured runs: better than any table. Reads and writes nothing."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixlab.mix.budget import flops, params
+from mixlab.types import ModelSpec
+
+NEAR = math.log(3)  # sizes within a factor 3 share a utilisation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """What one run reached on one device, in training alone."""
+
+    device: str
+    """A name of budget.DEVICES."""
+    model: ModelSpec
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """A rate to plan with, and where it comes from."""
+
+    tokens_per_s: float
+    basis: str
+
+
+def expected(model: ModelSpec, device: str, speeds: Sequence[Speed]) -> Rate | None:
+    """The median rate of runs of this shape on this device, else that of the nearest size at equal FLOP/s, else None.
+
+    >>> expected(ModelSpec(), "cpu", [Speed(device="cpu", model=ModelSpec(), tokens_per_s=v) for v in (90, 100, 140)])
+    Rate(tokens_per_s=100, basis='measured: median of 3 runs of this model, 90 to 140 tokens/s')
+    """
+    here = [s for s in speeds if s.device == device]
+    same = [s.tokens_per_s for s in here if _shape(s.model) == _shape(model)]
+    if same:
+        spread = f", {min(same):,.0f} to {max(same):,.0f} tokens/s" if len(same) > 1 else ""
+        runs = f"median of {len(same)} runs" if len(same) > 1 else "one run"
+        return Rate(tokens_per_s=statistics.median(same), basis=f"measured: {runs} of this model{spread}")
+    apart = {s: abs(math.log(params(s.model).total / params(model).total)) for s in here}
+    near = sorted((s for s in here if apart[s] < NEAR), key=lambda s: apart[s])
+    if not near:
+        return None
+    nearest = [s for s in near if apart[s] == apart[near[0]]]
+    speed = statistics.median(s.tokens_per_s * flops(s.model, 1).total for s in nearest)
+    size = params(nearest[0].model).total
+    return Rate(
+        tokens_per_s=speed / flops(model, 1).total,
+        basis=f"from {len(nearest)} measured runs of {size / 1e6:.2f} M parameters at {speed:.3g} FLOP/s",
+    )
+
+
+def _shape(model: ModelSpec) -> tuple[int, ...]:
+    """What decides the speed."""
+    return model.d_model, model.n_layers, model.n_heads, model.expansion_ratio, model.max_seq_len, model.vocab_size
