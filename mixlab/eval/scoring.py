@@ -51,6 +51,29 @@ def choice_metrics(
     return metrics
 
 
+def shared_credit(scores: Sequence[float], gold: int) -> float:
+    """1 if the gold score is the largest, 1/k if it ties with k-1 others, else 0: what every accuracy here is made of.
+
+    >>> shared_credit([-1.0, -1.0, -3.0], gold=1)
+    0.5
+    """
+    top = max(scores)
+    tied = [math.isclose(score, top, rel_tol=TIE) for score in scores]
+    return 1 / sum(tied) if tied[gold] else 0.0
+
+
+def expected_calibration_error(confidences: Sequence[float], right: Sequence[float], buckets: int = 10) -> float:
+    """ECE of LLM Foundry: equal buckets of confidence, each standing for its midpoint, weighted by how many it holds.
+
+    >>> expected_calibration_error([0.95, 0.95], [1.0, 0.0])
+    0.44999999999999996
+    """
+    at = np.minimum((np.asarray(confidences, np.float64) * buckets).astype(np.int64), buckets - 1)
+    count, sums = np.bincount(at, minlength=buckets), np.bincount(at, np.asarray(right, np.float64), buckets)
+    middle = (np.arange(buckets) + 0.5) / buckets
+    return float(np.abs(sums - middle * count).sum() / len(at))
+
+
 def ratio(numerators: ArrayLike, denominators: ArrayLike) -> tuple[float, float | None]:
     """(sum of numerators / sum of denominators, its standard error), both (n,): one pair a cluster, e.g. a document.
 
@@ -84,12 +107,10 @@ def _check_item(choices: Sequence[str], logliks: Sequence[float], num_tokens: Se
 
 def _by_length(scores: Sequence[float], gold: int) -> Mapping[str, float]:
     """The metrics that exist once per normalisation, from log-likelihoods already divided by their lengths."""
-    top = max(scores)
-    tied = [math.isclose(score, top, rel_tol=TIE) for score in scores]
     probs = [_exp(score) for score in scores]
     wrong = [p for j, p in enumerate(probs) if j != gold]
     return {
-        "acc": 1 / sum(tied) if tied[gold] else 0.0,
+        "acc": shared_credit(scores, gold),
         "correct_prob": probs[gold],
         "norm_correct_prob": _softmax(scores)[gold],  # = correct / total, and finite where both round to 0
         "margin": probs[gold] - max(wrong, default=0.0),

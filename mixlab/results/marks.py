@@ -16,7 +16,7 @@ METRICS = (
     *(f"acc{s}" for s in LENGTHS),
     "acc_pmi",
     *(f"{m}{s}" for m in ("correct_prob", "norm_correct_prob", "margin", "total_prob") for s in LENGTHS),
-    *("gold_bpb", "brier", "exact", "confidence", "is_right"),
+    *("gold_bpb", "brier", "exact", "confidence", "is_right"),  # the last two are for ECE alone
 )
 CHOICE = f"""SELECT {KEYS}, tokens, cluster, gold, truncated, len(logliks) AS k,
        unnest(range(len(logliks))) AS choice, unnest(logliks) AS ll, unnest(n_tokens) AS n_token,
@@ -61,14 +61,14 @@ def _item_mark() -> str:
         d AS (SELECT *, e / sum(e) OVER (PARTITION BY {KEYS}) AS p FROM c),
         f AS (SELECT {KEYS}, tokens, cluster, gold, truncated, k, coalesce(bool_and(isfinite(ll)), false)
               AND count(ll) = k AS whole, {", ".join(told)}
-              FROM d GROUP BY ALL)
+              FROM d GROUP BY {KEYS}, tokens, cluster, gold, truncated, k)
         SELECT {KEYS}, tokens, cluster, gold, truncated, k, {", ".join(whole)} FROM f"""
 
 
 TASK_MARK = f"""WITH long AS (
-    SELECT run_id, step, tokens, task, suite, suite_hash, prompt_hash, tokenizer_hash, cluster, item, metric, value, whole
+    SELECT {KEYS}, tokens, metric, value, whole
     FROM (SELECT *, gold_bpb IS NOT NULL AS whole FROM item_mark)
-    UNPIVOT INCLUDE NULLS (value FOR metric IN ({", ".join(m for m in METRICS if m not in ("confidence", "is_right"))})))
+    UNPIVOT INCLUDE NULLS (value FOR metric IN ({", ".join(METRICS[:-2])})))
     SELECT run_id, step, tokens, task, metric, suite, suite_hash, prompt_hash, tokenizer_hash, count(*) AS n_items,
            CASE WHEN bool_and(whole) THEN avg(value) END AS value,
            CASE WHEN bool_and(whole) THEN 'scored' ELSE 'diverged' END AS status

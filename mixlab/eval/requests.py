@@ -1,0 +1,120 @@
+"""Requests as token ids: a task's contexts and continuations, tokenised once and kept by (suite hash, tokenizer hash).
+
+Convention of lm-eval (reference/evaluation.md 2.2, 1): a continuation is what encode(context + continuation) holds
+beyond the length of encode(context); an empty context is end-of-text. Reads and writes one .npz a task and tokenizer.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mixlab.eval.suites import Task
+
+CONVENTION = "lm-eval"
+"""Name of the rule by which a pair is tokenised; stored with each score."""
+
+
+class Encoder(Protocol):
+    """The part of a tokenizer that requests need."""
+
+    @property
+    def end_of_text_id(self) -> int: ...  # noqa: D102
+    def encode(self, texts: list[str], /) -> list[np.ndarray]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requests:
+    """Pairs of token ids (context, continuation), one a choice: item by item, then the choices alone if asked for."""
+
+    contexts: tuple[np.ndarray, ...]
+    """int64, at least one id each."""
+    continuations: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Ids that fit the model, of which the last `scored` are scored, and the request they belong to."""
+
+    request: int
+    ids: np.ndarray
+    scored: int
+
+
+def tokenise(task: Task, words: Encoder, tokenizer_hash: str, folder: Path | None = None) -> Requests:
+    """The requests of a task; read from `folder` if they were tokenised before, kept there if not."""
+    kept = folder / f"{task.suite_hash}-{task.prompt_hash}-{tokenizer_hash}.npz" if folder else None
+    if kept is not None and kept.exists():
+        found = _read(kept)
+        if found is not None:
+            return found
+    pairs = [pair for asked in task.asked for pair in zip(asked.contexts, asked.continuations, strict=True)]
+    if task.spec.unconditional:
+        pairs += [("", choice) for asked in task.asked for choice in asked.item.choices]
+    requests = encode_pairs(pairs, words)
+    if kept is not None:
+        _write(kept, requests)
+    return requests
+
+
+def encode_pairs(pairs: Sequence[tuple[str, str]], words: Encoder) -> Requests:
+    """Token ids of (context, continuation) pairs; white space at a context's end moves to the continuation."""
+    moved = []
+    for context, continuation in pairs:
+        kept = context.rstrip()
+        moved.append((kept, context[len(kept) :] + continuation))
+    distinct = list(dict.fromkeys(context for context, _ in moved if context))
+    ids = dict(zip(distinct, words.encode(distinct), strict=True))
+    whole = words.encode([context + continuation for context, continuation in moved])
+    start = np.array([words.end_of_text_id], np.int64)
+    contexts = [np.asarray(ids[context], np.int64) if context else start for context, _ in moved]
+    continuations = [
+        np.asarray(full, np.int64)[len(ids[context]) if context else 0 :]
+        for (context, _), full in zip(moved, whole, strict=True)
+    ]
+    return Requests(contexts=tuple(contexts), continuations=tuple(continuations))
+
+
+def pieces(context: np.ndarray, continuation: np.ndarray, max_len: int, request: int) -> Iterator[Piece]:
+    """What goes into a model that reads `max_len` ids: the end of a long context; a long continuation in windows.
+
+    One id more than `max_len` is in a piece, the last target; as lm-eval cuts where the continuation fits.
+    """
+    ids, at = np.concatenate([context, continuation]), len(context)
+    while at < len(ids):
+        end = min(at + max_len, len(ids))
+        yield Piece(request, ids[max(0, end - max_len - 1) : end], end - at)
+        at = end
+
+
+def is_cut(context: np.ndarray, continuation: np.ndarray, max_len: int) -> bool:
+    """True if a request does not fit the model as a whole: it is over-length, and counted."""
+    return len(context) + len(continuation) > max_len + 1
+
+
+def _write(path: Path, requests: Requests) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    both = [*requests.contexts, *requests.continuations]
+    try:
+        with open(tmp, "wb") as f:
+            np.savez(f, ids=np.concatenate(both), sizes=np.array([len(ids) for ids in both], np.int64))
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Requests | None:
+    """The requests in a file; None if it is damaged: they are then tokenised again."""
+    try:
+        with np.load(path) as told:
+            ids, sizes = told["ids"], told["sizes"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    both = np.split(ids, np.cumsum(sizes)[:-1])
+    half = len(both) // 2
+    return Requests(contexts=tuple(both[:half]), continuations=tuple(both[half:]))

@@ -1,0 +1,45 @@
+"""What `mixlab runs eval` prints: one line a task, its floors beside it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixlab import show
+
+
+def scores(run_id: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The scores of a run on a suite; accuracies with the best of the text heuristics."""
+    if as_json:
+        show.print_json({"run_id": run_id, "scores": [_plain(row) for row in rows]})
+        return
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        found = {row["metric"]: row for row in rows if row["task"] == task}
+        some = found["gold_bpb"]
+        floors = some["detail"]["floors"]
+        best = max(floors, key=floors.get) if floors else ""
+        lines.append(
+            (
+                task,
+                _told(some),
+                _told(found.get("acc_char") or found["exact"]),
+                f"{floors[best]:.3f} {best}" if best else "",
+                some["n"],
+                some["detail"]["n_truncated"],
+                some["detail"]["status"],
+            )
+        )
+    columns = ("task", "gold bpb", "acc per char / exact", "best text heuristic", "items", "cut", "status")
+    show.table(run_id, columns, lines, note="Gold bpb ranks mixes at this scale; accuracy mostly shows noise.")
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "none"
+    return f"{row['value']:.3f}" + (f" ± {1.96 * row['stderr']:.3f}" if row["stderr"] is not None else "")
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A score row with its hashes at the top."""
+    names = ("task", "metric", "value", "stderr", "n", "higher_is_better", "step", "tokens")
+    hashes = ("suite", "suite_hash", "prompt_hash", "tokenizer_hash", "status", "n_truncated", "seconds")
+    return {n: row[n] for n in names} | {n: row["detail"][n] for n in hashes} | {"floors": row["detail"]["floors"]}

@@ -1,0 +1,103 @@
+"""A suite put to a finished run: rows, hashes, floors, views, and that nothing is asked twice."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixlab import exam
+from mixlab.eval.scoring import choice_metrics
+from mixlab.results.store import Store, publish
+from mixlab.workspace import Workspace, read_lines
+from tests.conftest import TINY, mixlab
+
+ROWS = [
+    {"query": f"the {a} and the", "choices": [a, b, "ébène"], "gold": i % 3}
+    for i, (a, b) in enumerate([("ab", "cde"), ("fgh", "ijkl"), ("mm", "mm"), ("dd ee", "k")])
+]
+YAML = "label: mine\ndataset_uri: mine.jsonl\nicl_task_type: multiple_choice\nunconditional: true\n"
+
+
+def write_suite(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS), encoding="utf-8")
+    (folder / "mine.yaml").write_text(YAML)
+    return folder
+
+
+@pytest.fixture
+def run(project):
+    made = mixlab("run", *TINY, "train.tokens=2048", "evals=quiet", "--json")
+    assert made.returncode == 0, made.stderr
+    ws = Workspace.open(project / "lab")
+    return ws.runs()[0]
+
+
+def test_a_finished_run_is_evaluated_without_training_and_a_new_task_costs_only_itself(project, run):
+    ws, suite = Workspace.open(project / "lab"), write_suite(project / "suite")
+    weights = (run / "checkpoint" / "model.safetensors").read_bytes()
+    told = mixlab("runs", "eval", run.name, "--suite", str(suite), "--json")
+    assert told.returncode == 0, told.stderr
+    scores = json.loads(told.stdout)["scores"]
+    assert all(s["suite_hash"] and s["prompt_hash"] and s["tokenizer_hash"] and s["suite"] == "suite" for s in scores)
+    assert {"acc_char", "gold_bpb", "acc_pmi", "ece", "brier"} <= {s["metric"] for s in scores}
+    assert (run / "checkpoint" / "model.safetensors").read_bytes() == weights
+
+    before, items = read_lines(run / "scores.jsonl"), read_lines(run / "items.jsonl")
+    assert len(items) == len(ROWS)
+    assert {r["metric"] for r in before if r["task"] == "mine" and r["step"] == 0} == {s["metric"] for s in scores}
+    exam.sit(run, ws, str(suite))
+    assert read_lines(run / "scores.jsonl") == before  # nothing was asked again
+
+    (suite / "also.yaml").write_text(YAML.replace("label: mine", "label: also"))
+    exam.sit(run, ws, str(suite))
+    after = read_lines(run / "scores.jsonl")
+    assert after[: len(before)] == before and {r["task"] for r in after[len(before) :]} == {"also"}
+    assert len(list(ws.requests.glob("*.npz"))) == 2
+
+    publish(ws)
+    for _ in range(2):  # from the published file, then with the rows of a file that changed
+        same_as_scoring(Store.open(ws), {r["item"]: r for r in items}, scores)
+        (run / "items.jsonl").touch()
+    floors = Store.open(ws).sql("SELECT * FROM score_floor WHERE task = 'mine' AND metric = 'acc_char'")
+    assert set(floors["floor"]) == {"untrained", "shortest", "longest", "chance", "majority"}
+
+
+def same_as_scoring(store, items, scores):
+    marks = store.sql("SELECT * FROM item_mark WHERE task = 'mine' ORDER BY item")
+    for found in marks.to_dict("records"):
+        row = items[found["item"]]
+        expected = choice_metrics(ROWS[found["item"]]["choices"], row["logliks"], row["n_tokens"], row["gold"])
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=1e-12, abs=1e-15), name
+    means = store.sql("SELECT metric, value FROM task_mark WHERE task = 'mine'").set_index("metric")["value"]
+    for score in scores:
+        if score["metric"] != "ece":
+            assert means[score["metric"]] == pytest.approx(score["value"], rel=1e-12, abs=1e-15), score["metric"]
+    ece = store.sql("SELECT ece FROM task_calibration WHERE task = 'mine'")["ece"][0]
+    assert ece == pytest.approx(next(s["value"] for s in scores if s["metric"] == "ece"), abs=1e-12)
+
+
+def test_a_missing_log_likelihood_is_null_in_every_view(project, run):
+    ws, suite = Workspace.open(project / "lab"), write_suite(project / "suite")
+    exam.sit(run, ws, str(suite))
+    rows = read_lines(run / "items.jsonl")
+    rows[1]["logliks"][2] = None
+    (run / "items.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    marks = Store.open(ws).sql("SELECT * FROM item_mark ORDER BY item")
+    assert np.isnan(marks.loc[1, "acc":].astype(float)).all() and not math.isnan(marks["acc"][0])
+    told = Store.open(ws).sql("SELECT DISTINCT status, value FROM task_mark")
+    assert list(told["status"]) == ["diverged"] and told["value"].isna().all()
+
+
+def test_live_tasks_are_asked_while_training_within_their_share(project):
+    suite = write_suite(project / "suite")
+    assert exam.stride(fed=10, train_tokens=8192, every_tokens=4096) == 1
+    assert exam.stride(fed=10_000, train_tokens=8192, every_tokens=4096) is None
+    told = mixlab("run", *TINY, "evals=quiet", f"evals.live_suite={suite}", f"evals.suite={suite}")
+    assert told.returncode == 0, told.stderr
+    rows = read_lines(Workspace.open(project / "lab").runs()[0] / "scores.jsonl")
+    steps = {(r["step"], r["final"]) for r in rows if r["task"] == "mine"}
+    assert (0, False) in steps and any(final for _, final in steps)
