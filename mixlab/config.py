@@ -89,7 +89,9 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if origin in (Union, pytypes.UnionType):
         if value is None and type(None) in args:
             return None
-        (inner,) = [a for a in args if a is not type(None)]
+        inner, *words = sorted((a for a in args if a is not type(None)), key=lambda a: get_origin(a) is Literal)
+        if words and isinstance(value, str):  # a number, or a word such as auto
+            inner = words[0]
         return _value(inner, value, path)
     if origin is Literal:
         if value not in args:

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
+from mixlab import handover
 from mixlab.data import clean, dedup, shards, sources, split, tokenizer
 from mixlab.data.places import places
 from mixlab.errors import ConfigError, RunFailed, SourceError
@@ -26,7 +27,7 @@ from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
-from mixlab.train import checkpoint, loop
+from mixlab.train import checkpoint, loop, optim
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
 from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
@@ -89,9 +90,12 @@ def rehearse(
     if len(vocab) != 1:
         raise ConfigError(f"the corpora were tokenised with different vocabularies: {sorted(vocab)}.")
     mixed, phases = plan.resolved(spec.mixture, spec.phases, corpora, spec.train)
-    spec = replace(spec, mixture=mixed, phases=phases, model=replace(spec.model, vocab_size=vocab.pop()))
+    model = replace(spec.model, vocab_size=vocab.pop())
+    model = handover.starting_shape(model, places(spec, ws).tokenizer) if model.init_from else model
+    train = optim.resolve_lr(spec.train, budget.params(model))
+    spec = replace(spec, mixture=mixed, phases=phases, model=model, train=train)
     planned = plan.plan_draws(mixed, corpora, spec.train, spec.model.max_seq_len, phases)
-    key = key_of("runs", VERSION, spec, {n: c.key for n, c in sorted(corpora.items())})
+    key = key_of("runs", VERSION, spec, {n: c.key for n, c in sorted(corpora.items())} | handover.starting_key(model))
     return Rehearsal(
         spec=spec,
         key=key,
@@ -151,10 +155,10 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
         shards.open_corpus(corpus.path, verify=True)
     loader = Loader(told.plan, corpora, spec.seed, max(1, spec.train.batch_tokens // spec.model.max_seq_len))
     began = time.time()
-    model = MPT(spec.model, seed=spec.seed)
+    model = handover.start(spec.model, spec.seed)
     if not (out / "run.json").exists():
         write_json(out / "plan.json", asdict(told.plan))
-        write_json(out / "run.json", _identity(told, corpora, sweep))
+        write_json(out / "run.json", {**_identity(told, corpora, sweep), "tokenizer": places(spec, ws).tokenizer.name})
     exam = _exam(spec, corpora, ws, out)
     loop.train(model, loader, spec.train, out, evaluate=exam, every_tokens=spec.evals.every_tokens, run_key=told.key)
     if any(r["final"] and r["value"] is None for r in read_lines(out / "scores.jsonl")):

@@ -193,6 +193,8 @@ class ModelSpec:
     resid_pdrop: float = 0.0
     attn_uses_sequence_id: bool = False
     """True: documents packed into one sequence cannot see each other."""
+    init_from: str | None = field(default=None, metadata=COSMETIC)
+    """A Hugging Face MPT folder to start from: its shape wins; its content, not its path, is in a run's key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,17 +206,24 @@ class TrainSpec:
     batch_tokens: int = 2048
     micro_batch_tokens: int | None = None
     """Tokens per forward pass; None: the whole batch. Summation order depends on it, so it is part of the key."""
-    optimizer: Literal["adamw", "lion"] = "adamw"
-    lr: float = 8e-3
+    optimizer: Literal["adamw", "lion", "decoupled_adamw", "decoupled_lion"] = "adamw"
+    lr: float | Literal["auto"] = 8e-3
+    """Peak rate; `auto`: by the model's size, with the ladder rule of train/optim.py."""
     schedule: Schedule = "cosine"
     lr_final_frac: float = 0.1
     warmup_tokens: int = 20_000
     weight_decay: float = 0.1
-    """On matrices only."""
+    """On matrices only. The decoupled optimizers, MPT's own, do not multiply it by the rate: theirs are 1e-5 and 0."""
     betas: tuple[float, float] = (0.9, 0.95)
     grad_clip: float = 1.0
     z_loss: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    """torch.compile of one block, used for all: pays on a GPU; changes the last digits."""
+    ema: float = 0.0
+    """Decay per step of an average of the weights that is evaluated and exported in their place; 0: none."""
+    skip: tuple[tuple[int, int], ...] = ()
+    """Ranges of steps, first and last, whose batches are not trained on: another run's skips, to replay it."""
     max_epochs: float = 4.0
     """A plan that would repeat a source more often than this is refused."""
     unique_tokens: Mapping[str, int] = field(default_factory=dict)
@@ -224,6 +233,8 @@ class TrainSpec:
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=COSMETIC)
     threads: int = field(default=1, metadata=COSMETIC)
     save_every_tokens: int = field(default=150_000, metadata=COSMETIC)
+    keep_checkpoints: int = field(default=1, metadata=COSMETIC)
+    """The newest is checkpoint/; earlier ones stay as checkpoints/step-N/."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """`mixlab runs …`: what came out."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,3 +39,115 @@ def compare(run_a: str, run_b: str, as_json: AsJson = False) -> None:
     from mixlab.workspace import Workspace
 
     showing.comparison(Workspace.open(), run_a, run_b, as_json=as_json)
+
+
+@app.command("export")
+def export(
+    run_id: str,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    to: Annotated[str, typer.Option(help="Format: hf, for transformers' MptForCausalLM.")] = "hf",
+    as_json: AsJson = False,
+) -> None:
+    """A finished run as a folder that transformers loads: config, safetensors, tokenizer."""
+    from mixlab import handover
+    from mixlab import show as showing
+    from mixlab.errors import ConfigError, nearest
+    from mixlab.workspace import Workspace
+
+    if to != "hf":
+        raise ConfigError(f"--to {to} is not known.{nearest(to, ['hf'])}")
+    ws = Workspace.open()
+    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    done = handover.export_run(run, ws, folder.absolute())
+    if as_json:
+        showing.print_json({"path": done.path, "largest_logit_difference": done.difference, "notes": done.notes})
+        return
+    showing.say(f"{done.path}: read back, no logit differs by more than {done.difference:.1e}.")
+    for note in done.notes:
+        showing.say(f"- {note}")
+
+
+@app.command("status")
+def status(as_json: AsJson = False) -> None:
+    """What runs now: detached sweeps, and every run that has not ended."""
+    from mixlab import jobs
+    from mixlab import show as showing
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    found, open_runs = jobs.jobs(ws), [r for r in list_runs(ws) if r["state"] != "finished"]
+    if as_json:
+        showing.print_json({"jobs": found, "runs": open_runs})
+        return
+    showing.table("Jobs", ("job", "state", "command"), [(j["job"], j["state"], " ".join(j["words"])) for j in found])
+    rows = [(r["run_id"], r["state"], r["step"], r["steps"], r["bpb_macro"], r["reason"]) for r in open_runs]
+    showing.table("Runs that have not finished", ("run", "state", "step", "of", "macro bpb", "reason"), rows)
+
+
+@app.command("cancel")
+def cancel(job: Annotated[str, typer.Argument(help="As `mixlab runs status` lists it.")]) -> None:
+    """Asks a detached sweep to write its checkpoints and stop."""
+    from mixlab import jobs
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    jobs.cancel(Workspace.open(), job)
+    showing.say(f"{job} is asked to stop; the same sweep command continues it.")
+
+
+@app.command("tail")
+def tail(
+    name: Annotated[str, typer.Argument(help="A run or a job.")],
+    lines: Annotated[int, typer.Option("-n", help="How many.")] = 20,
+) -> None:
+    """The last lines a run or a detached sweep wrote."""
+    from mixlab import jobs
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    if (log := ws.jobs / name / "log.txt").exists():
+        path = log
+    else:
+        path = ws.root / "runs" / showing.find(ws, name)["run_id"] / "metrics.jsonl"
+    for line in jobs.tail(path).splitlines()[-lines:]:
+        showing.say(line)
+
+
+@app.command("lineage")
+def lineage(run_id: str, as_json: AsJson = False) -> None:
+    """Where a run's scores come from: mix, tokens, cleaning, dedup, sources, packages, commit, machine."""
+    from mixlab import lineage as tracing
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    told = tracing.lineage(ws.root / "runs" / showing.find(ws, run_id)["run_id"], ws)
+    if as_json:
+        showing.print_json(told)
+    else:
+        showing.table(
+            told["run"], ("what", "which", "state"), [(s["what"], s["which"], s["state"]) for s in told["steps"]]
+        )
+
+
+@app.command("rerun")
+def rerun(run_id: str, as_json: AsJson = False) -> None:
+    """Trains a run once more, beside the lab, and compares every number; exit code 1 if one differs."""
+    import sys
+
+    from mixlab import lineage as tracing
+    from mixlab import show as showing
+    from mixlab.errors import RunFailed
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    told = tracing.rerun(ws.root / "runs" / showing.find(ws, run_id)["run_id"], ws)
+    if as_json:
+        showing.print_json(told)
+    else:
+        for line in told["words"]:
+            showing.say(line)
+    if not told["is_identical"]:
+        sys.exit(RunFailed.exit_code)

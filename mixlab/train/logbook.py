@@ -8,20 +8,17 @@ import math
 import os
 import socket
 import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from mixlab.errors import RunFailed
 from mixlab.workspace import append_line, disk_errors, read_lines
 
 HEARTBEAT_SECONDS = 2.0
 LINES = 100  # metric lines a run, about
-SPIKE_WINDOW = 128  # steps (OLMo-core SkipStepAdamW)
-SPIKE_SIGMAS = 6.0
-SPIKE_MIN_STEPS = 32
+STALL_SECONDS, STALL_STEPS = 60.0, 20  # silent for longer than both: the process lives, but nothing moves
 
 State = Literal["queued", "running", "finished", "failed"]
 
@@ -29,14 +26,16 @@ State = Literal["queued", "running", "finished", "failed"]
 class Logbook:
     """Context of a training run; leaving it by an exception leaves a status that says why."""
 
-    def __init__(self, out: Path, *, steps: int, tokens_per_step: int):
+    def __init__(self, out: Path, *, steps: int, tokens_per_step: int, writes: bool = True):
         self.out = out
+        self.writes = writes
+        """False in every process of a run but one."""
         self.steps = steps
         self.tokens_per_step = tokens_per_step
         self.every = max(1, steps // LINES)
         self.step = 0
         self._losses: list[float] = []  # since the last line
-        self._recent: deque[float] = deque(maxlen=SPIKE_WINDOW)
+        self._dropped = self._rewinds = 0
         self._seconds = 0.0  # of training since the last line, evaluation and saving left out
         self._timed_steps = 0
         self._speed = 0.0
@@ -59,25 +58,51 @@ class Logbook:
             else:
                 self.status("failed", self._reason or str(error) or repr(error))
 
-    def record(self, loss: float, lr: float, grad_norm: float, seconds: float) -> None:
+    def record(self, loss: float, lr: float, grad_norm: float, seconds: float, *, is_dropped: bool = False) -> None:
         """Takes the numbers of one step (nats per token, rate used, norm before clipping, wall time).
 
-        Raises RunFailed if loss or norm is not finite; call it before anything of this step is saved.
+        `is_dropped`: its update was not made, as loss or norm are not finite or too far out; that is an event.
         """
         self.step += 1
         self._seconds += seconds
         self._timed_steps += 1
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            self._diverged(loss, grad_norm)
-        self._watch(loss)
-        self._losses.append(loss)
-        if self.step % self.every == 0 or self.step == self.steps:
+        if is_dropped:
+            self._dropped += 1
+            kind = "spike" if math.isfinite(loss) and math.isfinite(grad_norm) else "nan"
+            told = f"loss {loss:.4f}, gradient norm {grad_norm:.4f}: the update of step {self.step} is dropped"
+            self.event("warning", kind, told)
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self._losses.append(loss)
+        if self._losses and (self.step % self.every == 0 or self.step == self.steps):
             self._write_line(lr, grad_norm)
-        if time.monotonic() - self._written_at >= HEARTBEAT_SECONDS:
-            self.status("running")
+        self._beat()
+
+    def pass_over(self) -> None:
+        """Takes note of a step whose batch is left out."""
+        self.step += 1
+        self._beat()
+
+    def rewound(self, snapshot_step: int, told: dict[str, Any], why: str, harmful: int) -> None:
+        """Is at a snapshot again, `told` being its state then; says why, and what is skipped from here on."""
+        reason = f"{why} at step {harmful + 1}: back to step {snapshot_step}, the batches of steps {snapshot_step + 1} "
+        before = self.step
+        self.resume(snapshot_step, told)
+        self._rewinds += 1
+        self.event("warning", "rewind", f"{reason}to {harmful + 1} are skipped ({before - snapshot_step} steps lost)")
+
+    def diverged(self, step: int, why: str) -> NoReturn:
+        """Ends the run, which going back has not helped."""
+        self._reason = f"diverged at step {step}"
+        self.event("error", "diverged", f"{self._reason}: {why}")
+        raise RunFailed(
+            f"{self.out.name} {self._reason} of {self.steps}: {why}. Its last checkpoint is kept, and the same command "
+            "would end here again: lower train.lr, or lengthen train.warmup_tokens."
+        )
 
     def event(self, level: str, kind: str, text: str) -> None:
         """One line in events.jsonl, on the disk when this returns."""
+        if not self.writes:
+            return
         row = {"ts": time.time(), "step": self.step, "level": level, "kind": kind, "text": text}
         with disk_errors(self.out):
             append_line(self.out / "events.jsonl", row, sync=True)
@@ -85,6 +110,8 @@ class Logbook:
     def status(self, state: State, reason: str | None = None) -> None:
         """Replaces status.json; its heartbeat tells other processes that this one lives."""
         self._written_at = time.monotonic()
+        if not self.writes:
+            return
         row: dict[str, Any] = {
             "state": state,
             "step": self.step,
@@ -92,6 +119,9 @@ class Logbook:
             "tokens": self.step * self.tokens_per_step,
             "tokens_per_s": round(self._speed, 1),
             "heartbeat": time.time(),
+            "stall_seconds": round(max(STALL_SECONDS, STALL_STEPS * self._step_seconds()), 1),
+            "dropped_steps": self._dropped,
+            "rewinds": self._rewinds,
             "pid": os.getpid(),
             "host": self._host,
         }
@@ -106,7 +136,7 @@ class Logbook:
 
     def state(self) -> dict[str, Any]:
         """What a resumed logbook needs, as JSON."""
-        return {"losses": self._losses, "recent": list(self._recent)}
+        return {"losses": list(self._losses), "dropped": self._dropped, "rewinds": self._rewinds}
 
     def resume(self, step: int, state: dict[str, Any]) -> None:
         """Goes on after `step` steps: rows of later steps leave the files, as if they had never been written.
@@ -115,7 +145,9 @@ class Logbook:
         """
         self.step = step
         self._losses = list(state.get("losses", ()))
-        self._recent = deque(state.get("recent", ()), maxlen=SPIKE_WINDOW)
+        self._dropped, self._rewinds = state.get("dropped", 0), max(self._rewinds, state.get("rewinds", 0))
+        if not self.writes:
+            return
         with disk_errors(self.out):
             for name, last in (("metrics", step), ("events", step), ("scores", step - 1), ("samples", step - 1)):
                 truncate(self.out / f"{name}.jsonl", last)
@@ -129,28 +161,18 @@ class Logbook:
             "tokens_per_s": round(self._speed, 1),
         }
         row = {"step": self.step, "tokens": self.step * self.tokens_per_step, "ts": time.time(), "m": metrics}
-        with disk_errors(self.out):
-            append_line(self.out / "metrics.jsonl", row)
+        if self.writes:
+            with disk_errors(self.out):
+                append_line(self.out / "metrics.jsonl", row)
         self._losses, self._seconds, self._timed_steps = [], 0.0, 0
 
-    def _watch(self, loss: float) -> None:
-        """Writes an event for a loss far above the recent ones."""
-        n = len(self._recent)
-        if n >= SPIKE_MIN_STEPS:
-            mean = sum(self._recent) / n
-            sd = math.sqrt(sum((x - mean) ** 2 for x in self._recent) / n)
-            if loss > mean + SPIKE_SIGMAS * sd:
-                self.event("warning", "spike", f"loss {loss:.4f}, recent mean {mean:.4f}, standard deviation {sd:.4f}")
-        self._recent.append(loss)
+    def _beat(self) -> None:
+        """Renews the heartbeat if it is time. A step writes it, no thread: what does not move must not look alive."""
+        if time.monotonic() - self._written_at >= HEARTBEAT_SECONDS:
+            self.status("running")
 
-    def _diverged(self, loss: float, grad_norm: float) -> None:
-        self._reason = f"diverged at step {self.step}"
-        self.event("error", "nan", f"{self._reason}: loss {loss}, gradient norm {grad_norm}")
-        raise RunFailed(
-            f"{self.out.name} {self._reason} of {self.steps}: loss {loss}, gradient norm {grad_norm}. Its last "
-            "checkpoint is kept, and the same command would end here again: lower train.lr, or lengthen "
-            "train.warmup_tokens."
-        )
+    def _step_seconds(self) -> float:
+        return self.tokens_per_step / self._speed if self._speed else 0.0
 
 
 def truncate(path: Path, last_step: int) -> None:

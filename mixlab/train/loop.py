@@ -7,15 +7,11 @@ weights and the same logged numbers, to the last bit, on the same machine with t
 
 # B batch, T sequence
 
-import ctypes
 import logging
-import os
-import signal
-import sys
-import threading
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -27,16 +23,19 @@ from mixlab.errors import ConfigError
 from mixlab.model.attention import resolve
 from mixlab.model.mpt import MPT
 from mixlab.seeds import seed_of
-from mixlab.train.checkpoint import load_checkpoint, save_checkpoint
+from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
+from mixlab.train.guard import Guard
 from mixlab.train.logbook import Logbook
-from mixlab.train.optim import learning_rate, make_optimizer, set_lr
+from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr, swap_average
+from mixlab.train.process import pick_device, prepare_process, until_sigterm
+from mixlab.train.ranks import Ranks, join
+from mixlab.train.recovery import SNAPSHOT_STEPS, Recovery, ranges_of, restore, take
 from mixlab.types import TrainSpec
-from mixlab.workspace import canonical, disk_errors
+from mixlab.workspace import canonical, disk_errors, write_json
 
 logger = logging.getLogger(__name__)
 
 PLEASE_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run me again
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 Evaluate = Callable[[MPT, int, int, bool], None]
 """(model, step, tokens, final) -> None; writes its own rows, carrying that step."""
@@ -51,12 +50,31 @@ class Batches(Protocol):
         ...
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids int64 (B, T) of this step, and the source index of each row (B,)."""
+        """Token ids int64 (B, T) of this step, and the source index of each row (B,).
+
+        For several ranks also batch(step, rank, ranks): that rank's rows.
+        """
         ...
 
     def ledger(self, step: int) -> Mapping[str, Any]:
         """What has been drawn from each source before this step: dataclasses or JSON."""
         ...
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the steps of one run share."""
+
+    model: MPT
+    optimizer: torch.optim.Optimizer
+    loader: Batches
+    spec: TrainSpec
+    book: Logbook
+    guard: Guard
+    recovery: Recovery
+    ranks: Ranks
+    run_key: str
+    per_step: int
 
 
 def train(
@@ -72,67 +90,114 @@ def train(
     """Trains `model` in place for loader.steps steps, going on from out/checkpoint if one is there.
 
     `evaluate` is called before the first step, every `every_tokens` tokens, and at the end (final=True). A checkpoint
-    is written every spec.save_every_tokens, at the end, and on SIGTERM, which then leaves by SystemExit(75).
-    Raises RunFailed if loss or gradient is not finite, ConfigError for settings that do not fit the data or a
-    checkpoint of another run_key, EnvironmentFault if the disk is full (the last checkpoint is kept).
+    is written every spec.save_every_tokens, at the end, and on SIGTERM, which then leaves by SystemExit(75). A step far
+    out is dropped; several in a row send the run back to a snapshot, and their data is skipped (recovery.py).
+    Raises RunFailed if that does not help, ConfigError for settings that do not fit the data or a checkpoint of another
+    run_key, EnvironmentFault if the disk is full (the last checkpoint is kept).
     """
     began, device = time.monotonic(), pick_device(spec)
-    _prepare_process(spec, device)
+    prepare_process(spec, device)
     resolve(model.spec.attn_impl, device, spec.precision)
     model.to(device).train()
+    per_step, rows = _size_of_step(model, loader, spec)
+    ranks = join(device, rows)
     optimizer = make_optimizer(model, spec)
-    per_step = _tokens_per_step(model, loader, spec)
-    with Logbook(out, steps=loader.steps, tokens_per_step=per_step) as book, _until_sigterm() as stopped:
-        step = _resume(model, optimizer, loader, book, run_key)
+    with (
+        Logbook(out, steps=loader.steps, tokens_per_step=per_step, writes=ranks.leads) as book,
+        until_sigterm() as stopped,
+    ):
+        recovery = Recovery(spec.skip)
+        run = _Run(model, optimizer, loader, spec, book, Guard(device), recovery, ranks, run_key, per_step)
+        step = _resume(run)
+        if spec.compile:
+            model.compile_blocks()
         while True:
             if _crosses(step, per_step, every_tokens) or step in (0, loader.steps):
-                _evaluate(model, evaluate, book, step)
+                _evaluate(run, evaluate, step)
             if step == loader.steps:
                 break
-            _train_step(model, optimizer, loader, spec, book, step)
-            step, stop = step + 1, stopped()
+            step = _advance(run, step)
+            stop = ranks.any(stopped(), device)
             if stop or step == loader.steps or _crosses(step, per_step, spec.save_every_tokens):
-                state = {"step": step, "ledger": canonical(loader.ledger(step)), "logbook": book.state()}
-                save_checkpoint(out, model, optimizer, state, run_key=run_key)
+                _save(run, step)
             if stop and step < loader.steps:
                 _ask_for_requeue(book)
         book.status("finished")
     logger.info("trained %s: %d steps in %.1f s, written to %s", out.name, step, time.monotonic() - began, out)
 
 
-def pick_device(spec: TrainSpec) -> torch.device:
-    """The device of spec.device; `auto` is a GPU if there is one. Raises ConfigError for one that is not there."""
-    has_gpu = torch.cuda.is_available()
-    if spec.device == "cuda" and not has_gpu:
-        raise ConfigError("train.device=cuda, but torch sees no GPU here. Use train.device=cpu or auto.")
-    return torch.device("cuda" if has_gpu and spec.device != "cpu" else "cpu")
+def _advance(run: _Run, step: int) -> int:
+    """Steps done after the next one: one more, or fewer if the run had to go back."""
+    if step % SNAPSHOT_STEPS == 0:
+        told = {"book": run.book.state(), "guard": run.guard.state()}
+        run.recovery.remember(take(step, run.model, run.optimizer, told))
+    if run.recovery.is_skipped(step):
+        run.book.pass_over()
+        return step + 1
+    loss, norm, is_bad = _train_step(run, step)
+    trouble = run.recovery.see(is_bad, math.isfinite(loss) and math.isfinite(norm))
+    return step + 1 if trouble is None else _go_back(run, step, trouble, f"loss {loss:.4f}, gradient norm {norm:.4f}")
 
 
-def _train_step(
-    model: MPT, optimizer: torch.optim.Optimizer, loader: Batches, spec: TrainSpec, book: Logbook, step: int
-) -> None:
-    """One optimizer step and its line in the logbook."""
+def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
+    """The step of the snapshot that the run is at again; one more than `step` if a jump has to be taken as it is."""
+    target = run.recovery.back(step)
+    if target is None:
+        if trouble == "nan":
+            run.book.diverged(step + 1, why)
+        run.guard.forget()
+        run.book.event("warning", "level", f"{why}: going back has not helped, so this is taken as the new level")
+        return step + 1
+    restore(target, run.model, run.optimizer)
+    run.guard.resume(target.told["guard"])
+    run.book.rewound(target.step, target.told["book"], why, step)
+    _save(run, target.step)
+    return target.step
+
+
+def _save(run: _Run, step: int) -> None:
+    """Writes the checkpoint, once for all ranks, and beside it which steps were skipped."""
+    if run.ranks.leads:
+        ledger = canonical(run.loader.ledger(step))
+        state = {"step": step, "ledger": ledger, "logbook": run.book.state(), "guard": run.guard.state()}
+        state["recovery"] = run.recovery.state()
+        ring = run.recovery.tensors() if step < run.loader.steps else None
+        out, keep = run.book.out, run.spec.keep_checkpoints
+        save_checkpoint(out, run.model, run.optimizer, state, run_key=run.run_key, ring=ring, keep=keep)
+        if run.recovery.skips:
+            write_json(out / "skips.json", {"skip": ranges_of([*run.recovery.asked, *run.recovery.skips])})
+    run.ranks.wait()
+
+
+def _train_step(run: _Run, step: int) -> tuple[float, float, bool]:
+    """One optimizer step and its line in the logbook: loss, gradient norm, and whether the update was dropped."""
     began = time.perf_counter()
-    lr = learning_rate(spec, step * book.tokens_per_step, loader.steps * book.tokens_per_step)
-    set_lr(optimizer, lr)
-    ids_BT = torch.from_numpy(_checked(loader.batch(step)[0], model))
-    loss = _accumulate(model, loader, spec, ids_BT, step)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), spec.grad_clip or float("inf"))
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    book.record(loss.item(), lr, norm.item(), time.perf_counter() - began)
+    total = run.loader.steps * run.per_step
+    lr = learning_rate(run.spec, step * run.per_step, total)
+    set_lr(run.optimizer, lr)
+    ids_BT = torch.from_numpy(_checked(_rows(run.loader.batch, step, run.ranks)[0], run.model))
+    loss = _accumulate(run.model, run.loader, run.spec, ids_BT, step, run.ranks)
+    loss = run.ranks.average(run.model, loss, len(ids_BT))
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.grad_clip or float("inf"))
+    is_bad = run.guard.judge(loss, norm)
+    apply_step(run.optimizer, is_bad, run.spec.ema)
+    told = torch.stack((loss.double(), norm.double(), is_bad.double())).tolist()  # the one wait for the device
+    run.book.record(told[0], lr, told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
+    return told[0], told[1], bool(told[2])
 
 
-def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int) -> Tensor:
-    """Leaves the gradient of the batch's mean loss in the parameters; returns the mean nats per token."""
+def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int, ranks: Ranks) -> Tensor:
+    """Leaves the gradient of these rows' mean loss in the parameters; returns the mean nats per token."""
     rows = len(ids_BT)
     if spec.micro_batch_tokens is not None:
         rows = max(1, spec.micro_batch_tokens // ids_BT.shape[1])
-    docs_BT = _documents(loader, step).to(model.device) if model.spec.attn_uses_sequence_id else None
+    docs_BT = _documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
     mean = torch.zeros((), device=model.device)
     for i, part_BT in enumerate(ids_BT.to(model.device).split(rows)):
         if model.spec.resid_pdrop:
-            torch.manual_seed(seed_of(model.seed, "dropout", step, i))  # so that a resumed run drops the same units
+            torch.manual_seed(
+                seed_of(model.seed, "dropout", step, i, ranks.rank)
+            )  # so that a resumed run drops the same units
         docs = None if docs_BT is None else docs_BT[i * rows : (i + 1) * rows]
         with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
             loss, nats = model.losses(part_BT, docs, spec.z_loss)
@@ -142,12 +207,18 @@ def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, st
     return mean
 
 
-def _resume(model: MPT, optimizer: torch.optim.Optimizer, loader: Batches, book: Logbook, run_key: str) -> int:
-    """Steps already done; model, optimizer and logbook are as they were then."""
-    state = load_checkpoint(book.out, model, optimizer, run_key=run_key)
-    if state is None:
+def _resume(run: _Run) -> int:
+    """Steps already done; model, optimizer, guard and logbook are as they were then."""
+    book, loader = run.book, run.loader
+    if run.ranks.leads:
+        with disk_errors(book.out):
+            settle(book.out)
+    run.ranks.wait()
+    found = load_checkpoint(book.out, run.model, run.optimizer, run_key=run.run_key)
+    if found is None:
         book.resume(0, {})
         return 0
+    state, ring = found
     step = state["step"]
     ledger = canonical(loader.ledger(min(step, loader.steps)))
     if step > loader.steps or state["ledger"] != ledger:
@@ -155,6 +226,9 @@ def _resume(model: MPT, optimizer: torch.optim.Optimizer, loader: Batches, book:
             f"{book.out / 'checkpoint'} was fed {state['ledger']} by step {step}, but this plan of {loader.steps} "
             f"steps would have fed {ledger}. The data changed under the run: delete {book.out} to start afresh."
         )
+    run.guard.resume(state["guard"])
+    run.recovery.resume(state["recovery"] if ring else {**state["recovery"], "ring": []}, ring)
+    run.ranks.wait()
     book.resume(step, state["logbook"])
     book.event("info", "resume", f"going on from the checkpoint of step {step} of {loader.steps}")
     return step
@@ -167,13 +241,19 @@ def _ask_for_requeue(book: Logbook) -> NoReturn:
     raise SystemExit(PLEASE_REQUEUE)
 
 
-def _evaluate(model: MPT, evaluate: Evaluate, book: Logbook, step: int) -> None:
-    """Calls `evaluate` with the model as it is used, not as it is trained (no dropout)."""
-    model.eval()
-    with disk_errors(book.out):
-        evaluate(model, step, step * book.tokens_per_step, step == book.steps)
-    model.train()
-    book.status("running")
+def _evaluate(run: _Run, evaluate: Evaluate, step: int) -> None:
+    """Calls `evaluate` with the model as it is used: without dropout, and averaged if the run averages."""
+    run.model.eval()
+    if run.ranks.leads:
+        swap_average(run.model, run.optimizer)
+        try:
+            with disk_errors(run.book.out):
+                evaluate(run.model, step, step * run.per_step, step == run.book.steps)
+        finally:
+            swap_average(run.model, run.optimizer)
+    run.model.train()
+    run.ranks.wait()
+    run.book.status("running")
 
 
 def _crosses(step: int, per_step: int, every_tokens: int) -> bool:
@@ -181,8 +261,8 @@ def _crosses(step: int, per_step: int, every_tokens: int) -> bool:
     return step > 0 and step * per_step // every_tokens > (step - 1) * per_step // every_tokens
 
 
-def _tokens_per_step(model: MPT, loader: Batches, spec: TrainSpec) -> int:
-    """Tokens of one batch; refuses a loader or a micro-batch that does not fit."""
+def _size_of_step(model: MPT, loader: Batches, spec: TrainSpec) -> tuple[int, int]:
+    """Tokens and rows of the first batch; refuses a loader or a micro-batch that does not fit."""
     if loader.steps < 1:
         raise ConfigError(f"train.tokens={spec.tokens} is less than one batch of {spec.batch_tokens} tokens.")
     if spec.save_every_tokens < 1:
@@ -191,7 +271,7 @@ def _tokens_per_step(model: MPT, loader: Batches, spec: TrainSpec) -> int:
     seq_len = ids_BT.shape[1]
     if spec.micro_batch_tokens is not None and spec.micro_batch_tokens < seq_len:
         raise ConfigError(f"train.micro_batch_tokens={spec.micro_batch_tokens} is less than one sequence ({seq_len}).")
-    return ids_BT.size
+    return ids_BT.size, len(ids_BT)
 
 
 def _checked(ids_BT: np.ndarray, model: MPT) -> np.ndarray:
@@ -204,36 +284,14 @@ def _checked(ids_BT: np.ndarray, model: MPT) -> np.ndarray:
     return ids_BT
 
 
-def _documents(loader: Batches, step: int) -> Tensor:
+def _rows(serve: Callable[..., Any], step: int, ranks: Ranks) -> Any:
+    """What a loader serves this rank at a step; alone it is asked for the whole batch."""
+    return serve(step) if ranks.ranks == 1 else serve(step, ranks.rank, ranks.ranks)
+
+
+def _documents(loader: Batches, step: int, ranks: Ranks) -> Tensor:
     """Document of each token (B, T), which only a loader that knows where documents end can tell."""
     doc_ids = getattr(loader, "doc_ids", None)
     if doc_ids is None:
         raise ConfigError("model.attn_uses_sequence_id=true needs a loader with `doc_ids`; this one has none.")
-    return torch.from_numpy(doc_ids(step))
-
-
-def _prepare_process(spec: TrainSpec, device: torch.device) -> None:
-    """Threads, repeatable kernels, and memory that is kept between steps."""
-    torch.set_num_threads(spec.threads)
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    elif sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc; others have none, which costs 10-15 % of speed
-        if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, 32 << 20)  # else each step hands its memory back and faults it in again
-            mallopt(M_TRIM_THRESHOLD, 1 << 30)
-
-
-@contextmanager
-def _until_sigterm() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGTERM has come; only a main thread may ask for signals."""
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
-    try:
-        yield came.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return torch.from_numpy(_rows(doc_ids, step, ranks))

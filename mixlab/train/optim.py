@@ -1,33 +1,84 @@
 """Optimizers and learning-rate schedules. Reads and writes nothing.
 
 Weight decay is torch's: each step multiplies a matrix by 1 - lr * weight_decay. MPT's decoupled variants multiply by
-1 - (lr / peak lr) * wd; they are the same with weight_decay = wd / peak lr (golden/mpt/optimizer_golden.json).
+1 - (lr / peak lr) * weight_decay; they are the same as torch's with weight_decay / peak lr.
 """
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mixlab.errors import ConfigError, nearest
+from mixlab.mix.budget import Params
 from mixlab.types import TrainSpec
 
+LADDER_LR, LADDER_N = 0.5 * 0.0047, 108e6
+"""lr = LADDER_LR (N / LADDER_N)^(-1/3), N without embeddings (OLMo-core wsds_chinchilla_run_configurator)."""
 WSD_DECAY_FRAC = 0.1  # last share of a WSD run that decays (olmix, OLMo-core)
 ADAM_EPS = 1e-8
+AVERAGE = "ema"  # name of the averaged weights in the optimizer's state, where checkpoints find them
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     """The optimizer of `spec` over the model's parameters; matrices are decayed, vectors (norms, biases) are not."""
     parameters = list(model.parameters())
+    decay = spec.weight_decay / peak_lr(spec) if spec.optimizer.startswith("decoupled_") else spec.weight_decay
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     if spec.optimizer not in OPTIMIZERS:
         raise ConfigError(f"train.optimizer={spec.optimizer} is not known.{nearest(spec.optimizer, OPTIMIZERS)}")
     return OPTIMIZERS[spec.optimizer](groups, spec)
+
+
+@torch.no_grad()
+def apply_step(optimizer: torch.optim.Optimizer, is_bad: Tensor, ema: float) -> None:
+    """Updates the weights unless `is_bad` is 1.0, decided on the device; clears gradients; moves the average on."""
+    optimizer.found_inf = is_bad  # pyright: ignore[reportAttributeAccessIssue]  # what GradScaler sets; Lion reads it too
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if not ema:
+        return
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            state = optimizer.state[p]
+            if AVERAGE not in state:
+                state[AVERAGE] = p.detach().clone()
+            state[AVERAGE].lerp_(p, 1 - ema)
+
+
+@torch.no_grad()
+def swap_average(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts the averaged weights in the place of the weights and the other way round; twice is nothing."""
+    for p in model.parameters():
+        average = optimizer.state[p].get(AVERAGE)
+        if average is not None:
+            kept = p.detach().clone()
+            p.copy_(average)
+            average.copy_(kept)
+
+
+def peak_lr(spec: TrainSpec) -> float:
+    """The peak rate as a number; `auto` must have become one by `resolve_lr`."""
+    if isinstance(spec.lr, str):
+        raise ConfigError(f"train.lr={spec.lr} is resolved when a run is planned: it needs the model's size.")
+    return spec.lr
+
+
+def resolve_lr(spec: TrainSpec, params: Params) -> TrainSpec:
+    """The spec with `lr: auto` put into numbers, rounded to three digits; one with a number is returned as it is.
+
+    >>> resolve_lr(TrainSpec(lr="auto"), Params(total=2_000_000, non_embedding=1_572_864)).lr
+    0.00963
+    """
+    if spec.lr != "auto":
+        return spec
+    return replace(spec, lr=float(f"{LADDER_LR * (params.non_embedding / LADDER_N) ** (-1 / 3):.3g}"))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -46,9 +97,10 @@ def learning_rate(spec: TrainSpec, tokens: int, total_tokens: int) -> float:
     """
     if spec.schedule not in SCHEDULES:
         raise ConfigError(f"train.schedule={spec.schedule} is not known.{nearest(spec.schedule, SCHEDULES)}")
+    peak = peak_lr(spec)
     if tokens < spec.warmup_tokens:
-        return spec.lr * tokens / spec.warmup_tokens
-    return spec.lr * SCHEDULES[spec.schedule](tokens, spec.warmup_tokens, total_tokens, spec.lr_final_frac)
+        return peak * tokens / spec.warmup_tokens
+    return peak * SCHEDULES[spec.schedule](tokens, spec.warmup_tokens, total_tokens, spec.lr_final_frac)
 
 
 def constant(tokens: int, warmup: int, total: int, final: float) -> float:
@@ -85,31 +137,38 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that has a gradient; none at all where `found_inf` is 1."""
+        found_inf = getattr(self, "found_inf", None)
+        keep = None if found_inf is None else found_inf == 0
         for group in self.param_groups:
             lr, (beta1, beta2) = group["lr"], group["betas"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 state = self.state[p]
-                if not state:
+                if "exp_avg" not in state:
                     state["exp_avg"] = torch.zeros_like(p)
-                p.mul_(1 - lr * group["weight_decay"])
-                p.add_(torch.lerp(state["exp_avg"], p.grad, 1 - beta1).sign_(), alpha=-lr)
-                state["exp_avg"].lerp_(p.grad, 1 - beta2)
+                average = state["exp_avg"]
+                moved = p * (1 - lr * group["weight_decay"])
+                moved.add_(torch.lerp(average, p.grad, 1 - beta1).sign_(), alpha=-lr)
+                remembered = torch.lerp(average, p.grad, 1 - beta2)
+                p.copy_(moved if keep is None else torch.where(keep, moved, p))
+                average.copy_(remembered if keep is None else torch.where(keep, remembered, average))
 
 
 def _adamw(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=ADAM_EPS, fused=True)
+    return torch.optim.AdamW(groups, lr=peak_lr(spec), betas=spec.betas, eps=ADAM_EPS, fused=True)
 
 
 def _lion(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    return Lion(groups, lr=spec.lr, betas=spec.betas)
+    return Lion(groups, lr=peak_lr(spec), betas=spec.betas)
 
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainSpec], torch.optim.Optimizer]] = {
     "adamw": _adamw,
     "lion": _lion,
+    "decoupled_adamw": _adamw,
+    "decoupled_lion": _lion,
 }
 
 SCHEDULES: dict[str, Callable[[int, int, int, float], float]] = {

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mixlab.errors import EnvironmentFault
-from mixlab.train.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from mixlab.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, settle
 
 
 class Killed(BaseException):
@@ -52,8 +52,10 @@ def test_killed_inside_the_writing_it_is_the_old_one_or_the_new_one(tmp_path, mo
         with suppress(Killed):
             save(tmp_path, 2)
     model, optimizer = state_of(9.0)
-    state = load_checkpoint(tmp_path, model, optimizer, run_key="k")
-    assert state is not None and state["step"] in (1, 2)
+    settle(tmp_path)
+    found = load_checkpoint(tmp_path, model, optimizer, run_key="k")
+    assert found is not None and found[0]["step"] in (1, 2)
+    state = found[0]
     expected, expected_optimizer = state_of(float(state["step"]))
     assert torch.equal(model.weight, expected.weight)
     assert torch.equal(
@@ -83,3 +85,12 @@ def test_it_holds_safetensors_and_json_only(tmp_path):
     save(tmp_path, 1)
     names = {p.name for p in (tmp_path / "checkpoint").iterdir()}
     assert names == {"model.safetensors", "optimizer.safetensors", "state.json"}
+
+
+def test_earlier_ones_stay_as_many_as_asked_for(tmp_path):
+    for step in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, *state_of(float(step)), {"step": step}, run_key="k", keep=3)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"step-2", "step-3"}
+    assert (tmp_path / "checkpoints" / "step-3" / "model.safetensors").exists()
+    save(tmp_path, 5)
+    assert not list((tmp_path / "checkpoints").iterdir())

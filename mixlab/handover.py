@@ -1,0 +1,108 @@
+"""Finished runs out to Hugging Face, and Hugging Face folders in as the start of a run.
+
+Reads a run's run.json, checkpoint and tokenizer; writes the folder that was asked for, with a mixlab.json that says
+where it comes from.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixlab.config import convert
+from mixlab.data import tokenizer
+from mixlab.errors import ConfigError, MissingError
+from mixlab.model.export import WEIGHTS, export_hf, load_hf, shape_of
+from mixlab.model.mpt import MPT
+from mixlab.train.checkpoint import load_weights
+from mixlab.types import ModelSpec
+from mixlab.workspace import Workspace, file_sha256, read_json, write_json
+
+PROVENANCE = "mixlab.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What an export left: where, how close, and what its reader has to know."""
+
+    path: Path
+    difference: float
+    """Largest difference of a logit between the run's model and the folder read back."""
+    notes: tuple[str, ...]
+
+
+def export_run(run: Path, ws: Workspace, out: Path) -> Exported:
+    """A finished run as a folder for transformers; MissingError for an unfinished one, else what `export_hf` raises."""
+    if not (run / "done.json").exists():
+        raise MissingError(f"{run.name} has not finished: run its command again, and export it then.")
+    told, done = read_json(run / "run.json"), read_json(run / "done.json")
+    spec = convert(ModelSpec, told["spec"]["model"], "model")
+    model = MPT(spec)
+    load_weights(run, model)
+    words = ws.root / "tokenizer" / told.get("tokenizer", "none")
+    files = tokenizer.portable(words, spec.max_seq_len)
+    difference = export_hf(model, out, files)
+    write_json(
+        out / PROVENANCE,
+        {
+            "run_id": told["run_id"],
+            "key": told["key"],
+            "mixture": told["mixture"],
+            "steps": done["steps"],
+            "tokens": done["tokens"],
+            "largest_logit_difference": difference,
+        },
+    )
+    return Exported(path=out, difference=difference, notes=_notes(spec))
+
+
+def starting_shape(spec: ModelSpec, words: Path) -> ModelSpec:
+    """`spec` with the shape of the model it starts from, if it starts from one.
+
+    `spec.vocab_size` is that of the tokenizer artefact `words`. Raises ConfigError if the model knows fewer tokens, or
+    if the folder's own tokenizer gives its tokens other ids.
+    """
+    if spec.init_from is None:
+        return spec
+    folder = Path(spec.init_from).expanduser()
+    found = shape_of(folder, spec)
+    if found.vocab_size < spec.vocab_size:
+        raise ConfigError(
+            f"model.init_from={folder} knows {found.vocab_size} tokens, but the tokenizer of this run gives "
+            f"{spec.vocab_size}: {_its_own(folder)}"
+        )
+    if (folder / tokenizer.FILE).is_file() and not tokenizer.same_ids(words, folder / tokenizer.FILE):
+        raise ConfigError(
+            f"model.init_from={folder} was trained with another tokenizer than this run's, so its tokens would mean "
+            f"something else: {_its_own(folder)}"
+        )
+    return found
+
+
+def starting_key(spec: ModelSpec) -> dict[str, str]:
+    """What a run's key depends on beside its corpora: the content of the weights it starts from, or nothing."""
+    if spec.init_from is None:
+        return {}
+    files = sorted(Path(spec.init_from).expanduser().glob("*.safetensors"))
+    if not files:
+        raise ConfigError(f"model.init_from={spec.init_from} holds no {WEIGHTS}.")
+    return {f"init/{file.name}": file_sha256(file) for file in files}
+
+
+def start(spec: ModelSpec, seed: int) -> MPT:
+    """The model that a run starts with: drawn from the seed, or what the folder holds."""
+    model = MPT(spec, seed=seed)
+    if spec.init_from is not None:
+        load_hf(model, Path(spec.init_from).expanduser())
+    return model
+
+
+def _its_own(folder: Path) -> str:
+    return f"set tokenizer.kind=file and tokenizer.path={folder / tokenizer.FILE}."
+
+
+def _notes(spec: ModelSpec) -> tuple[str, ...]:
+    notes = []
+    if spec.attn_uses_sequence_id:
+        notes.append("attn_uses_sequence_id: transformers has no document mask, so feed it one document a row.")
+    if spec.logit_scale is not None:
+        notes.append(f"logit_scale={spec.logit_scale} is folded into norm_f.")
+    return tuple(notes)

@@ -1,0 +1,59 @@
+"""The first line against a bad step: its update is dropped where the loss or the gradient stands 6 sigma out.
+
+The verdict is made and used on the device, so the host waits for nothing before the optimizer runs. Pattern: OLMo-core
+SkipStepAdamW. Reads and writes nothing.
+"""
+
+# W window
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WINDOW = 128  # steps (OLMo-core)
+SIGMAS = 6.0
+MIN_STEPS = 32  # before that a spread says nothing
+
+
+class Guard:
+    """Remembers loss and gradient norm of the last good steps; judges the next by them."""
+
+    def __init__(self, device: torch.device):
+        self.recent_2W = torch.zeros(2, WINDOW, dtype=torch.float64, device=device)
+        self.count = torch.zeros((), dtype=torch.int64, device=device)
+        self._places_W = torch.arange(WINDOW, 0, -1, device=device)
+
+    @torch.no_grad()
+    def judge(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
+        """1.0 if this step's update must be dropped, else 0.0 (float32, no dimension); a good step is remembered."""
+        now_2 = torch.stack((loss.detach(), grad_norm.detach())).double()
+        is_known_W = self._places_W <= self.count
+        known = self.count.clamp(min=1)
+        mean_2 = self.recent_2W.sum(1) / known  # what is not known yet is zero
+        square_2 = ((self.recent_2W - mean_2[:, None]).square() * is_known_W).sum(1)
+        is_far = (now_2 > mean_2 + SIGMAS * (square_2 / known).sqrt()).any() & (self.count >= MIN_STEPS)
+        is_bad = is_far | ~now_2.isfinite().all()
+        shifted_2W = torch.cat((self.recent_2W[:, 1:], now_2[:, None]), 1)
+        self.recent_2W = torch.where(is_bad, self.recent_2W, shifted_2W)
+        self.count = (self.count + ~is_bad).clamp(max=WINDOW)
+        return is_bad.float()
+
+    def forget(self) -> None:
+        """Starts afresh: what was normal is no longer."""
+        self.recent_2W = torch.zeros_like(self.recent_2W)
+        self.count = torch.zeros_like(self.count)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed guard needs, as JSON: exact, since JSON's numbers are doubles."""
+        n = int(self.count)
+        return {"recent": self.recent_2W[:, WINDOW - n :].tolist()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()`."""
+        self.forget()
+        recent = torch.tensor(state["recent"], dtype=torch.float64, device=self.recent_2W.device)
+        n = recent.shape[1]
+        if n:
+            self.recent_2W[:, WINDOW - n :] = recent
+        self.count += n
