@@ -6,7 +6,7 @@ page is dropped exactly if one of them hits, and switching one off needs no seco
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -76,20 +76,25 @@ def c4_lines_plainly(text: str, step: C4Lines, most: int | None = None) -> Outco
     hits: dict[str, None] = {}
     dropped: Counter[str] = Counter()
     kept: list[str] = []
-    for raw in text.splitlines():
-        line, rule = _judge(raw.strip(), step)
-        if rule is None:
-            rule, seen = _phrase_rule(line.lower())
-            hits.update((names[hit], None) for hit in seen)
+    for line, rule, seen in judged_lines(text, step):
+        hits.update((hit, None) for hit in seen)
         if rule is None:
             kept.append(line)
         else:
-            dropped[names[rule]] += 1
+            dropped[rule] += 1
     left = "\n".join(kept).strip()
     found = sentences_in(left, most or max(step.min_sentences, STORED_SENTENCES), SPLITTERS[step.splitter])
     if found < step.min_sentences:
         hits[names["few_sentences"]] = None
     return Outcome(left, tuple(hits), dropped, {names["few_sentences"]: found})
+
+
+def judged_lines(text: str, step: C4Lines) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Each line of a text without its citations, the rule that drops it or None, and the page rules that see it."""
+    for raw in text.splitlines():
+        line, rule = _judge(raw.strip(), step)
+        rule, seen = _phrase_rule(line.lower()) if rule is None else (rule, [])
+        yield line, step.names[rule] if rule else None, [step.names[hit] for hit in seen]
 
 
 def _phrase_rule(low: str) -> tuple[str | None, list[str]]:

@@ -1,0 +1,156 @@
+"""One document's way through cleaning and deduplication, line by line. Reads artefacts; writes nothing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from mixlab.data.badwords import finder, word_list
+from mixlab.data.cleaned import Cleaned, raw_of
+from mixlab.data.documents import damage_named, read_docs
+from mixlab.data.lines import judged_lines
+from mixlab.data.profiles import steps_of
+from mixlab.data.rulebook import rules_of, threshold_of
+from mixlab.data.rules import clean_by
+from mixlab.data.steps import ACROSS, BadWords, C4Lines, DolmaC4, Step
+from mixlab.errors import MissingError, nearest
+from mixlab.workspace import Workspace, is_complete
+
+WORD = re.compile(r"\w+")
+SHOWN_WORDS = 40  # of a shared span
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explained:
+    """What became of one document, and why."""
+
+    source: str
+    id: str
+    profile: str
+    kept: bool
+    reason: str | None
+    lines: list[tuple[int, str, str]]
+    """Number of the line from 1, its text, and what was done: `kept`, or the rule that drops it; a page rule that sees
+    the line follows after a comma."""
+    rules: list[tuple[str, bool, str]]
+    """Every document-level rule in order: its name, whether it hit, and what it measured or found."""
+    duplicate: dict[str, Any] | None
+    """For a near-duplicate: kept_source, kept_id, jaccard, containment, exact, and, where it was stored, the longest
+    run of words that both share, as `shared_span`."""
+
+
+def explain(ws: Workspace, told: Cleaned, doc_id: str) -> Explained:
+    """The way of one document of a cleaned source. MissingError, with the nearest ids, if there is no such document."""
+    doc = _document(raw_of(ws, told), doc_id)
+    verdict = _row(told.path / "verdicts.parquet", [("id", "=", doc_id)])
+    assert verdict is not None  # a cleaning judges every raw document
+    final = _find(told.path, doc_id) if verdict["kept"] else None
+    return Explained(
+        source=told.source,
+        id=doc_id,
+        profile=told.profile,
+        kept=verdict["kept"],
+        reason=verdict["reason"],
+        lines=_lines(doc["text"], steps_of(told.profile), final["text"] if final else None),
+        rules=_rules(doc, steps_of(told.profile), verdict),
+        duplicate=_duplicate(ws, told, doc_id) if verdict["kept"] else None,
+    )
+
+
+def _lines(text: str, steps: tuple[Step, ...], final: str | None) -> list[tuple[int, str, str]]:
+    """What each line of the raw text met. `final`: the text that was kept, which other documents may have cut."""
+    step = next((step for step in steps if isinstance(step, C4Lines | DolmaC4)), None)
+    if isinstance(step, C4Lines):
+        told = [(line, ", ".join([rule or "kept", *seen])) for line, rule, seen in judged_lines(text, step)]
+    elif isinstance(step, DolmaC4):
+        told = [(line, _by_dolma(line, step)) for line in text.split("\n")]
+    else:
+        told = [(line, "kept") for line in text.splitlines()]
+    left = set(final.split("\n")) if final is not None and any(isinstance(s, ACROSS) for s in steps) else None
+    return [
+        (
+            i,
+            line,
+            "line-filtered:global_duplicate"
+            if what == "kept" and left is not None and line.strip() not in left
+            else what,
+        )
+        for i, (line, what) in enumerate(told, 1)
+    ]
+
+
+def _by_dolma(line: str, step: DolmaC4) -> str:
+    made = clean_by(line, (step,), "")
+    return ", ".join(made.lines_dropped) or "kept"
+
+
+def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """Every document-level rule with what it measured; `found` where it is a matter of an entry of a list."""
+    measures, hits = dict(verdict["measures"]), set(verdict["rules_hit"])
+    text, told = doc["text"], []
+    for i, step in enumerate(steps):
+        for rule in rules_of((step,)):
+            if rule.level != "document" or rule.name == "empty":
+                continue
+            what = ""
+            if rule.name in measures and rule.sense:
+                side = "at least" if rule.sense == "min" else "at most"
+                what = f"{measures[rule.name]:g}, must be {side} {threshold_of(step, rule):g}"
+            elif isinstance(step, BadWords):
+                before = clean_by(text, steps[:i], doc["url"] or doc["id"]).otherwise
+                found = finder(word_list(step.badwords), lowercase_list=step.lowercase_list)(before)
+                what = f"found: {found}" if found else "nothing found"
+            told.append((rule.name, rule.name in hits, what))
+    return [*told, ("empty", True, "no text is left")] if "empty" in hits else told
+
+
+def _duplicate(ws: Workspace, told: Cleaned, doc_id: str) -> dict[str, Any] | None:
+    """The kept partner of a removed near-duplicate, by the newest deduplication that knows the document."""
+    pools = sorted((p for p in (ws.root / "dedup").glob("*") if is_complete(p)), key=lambda p: -p.stat().st_mtime)
+    for pool in pools:
+        row = _row(pool / "removed.parquet", [("source", "=", told.source), ("id", "=", doc_id)])
+        if row is not None:
+            return {**row, "shared_span": _span(_find(told.path, doc_id), row)}
+        if _row(pool / "keep.parquet", [("source", "=", told.source), ("id", "=", doc_id)]) is not None:
+            return None
+    return None
+
+
+def _span(doc: dict[str, Any] | None, row: dict[str, Any]) -> str | None:
+    """The longest run of words that a removed document shares with the kept one; None where none was stored."""
+    if doc is None or not row.get("shared_words"):
+        return None
+    start, count = row["shared_start"], row["shared_words"]
+    words = list(WORD.finditer(doc["text"]))[start : start + count]
+    if not words:
+        return None
+    shown = words[:SHOWN_WORDS]
+    more = f" … ({count} words)" if count > SHOWN_WORDS else ""
+    return doc["text"][shown[0].start() : shown[-1].end()] + more
+
+
+def _document(raw: Path, doc_id: str) -> dict[str, Any]:
+    found = _find(raw, doc_id)
+    if found is None:
+        known = [i for batch in read_docs(raw, ["id"]) for i in batch.column(0).to_pylist()]
+        told = nearest(doc_id, known if len(known) <= 20_000 else known[:20_000])
+        hint, _, _ = told.partition(" Known:")
+        raise MissingError(f"there is no document '{doc_id}' in {raw}, which holds {len(known):,}.{hint}")
+    return found
+
+
+def _find(directory: Path, doc_id: str) -> dict[str, Any] | None:
+    """The document with this id in a raw or clean artefact."""
+    rows: Iterator[dict[str, Any] | None] = (
+        _row(path, [("id", "=", doc_id)]) for path in sorted(directory.glob("docs-*.parquet"))
+    )
+    return next((row for row in rows if row is not None), None)
+
+
+def _row(path: Path, where: list[tuple[str, str, str]]) -> dict[str, Any] | None:
+    with damage_named(path):
+        found = pq.read_table(path, filters=where).slice(0, 1).to_pylist()
+    return found[0] if found else None
