@@ -19,7 +19,7 @@ from filelock import FileLock
 import mixlab
 from mixlab import handover
 from mixlab.data import clean, dedup, shards, sources, split, tokenizer
-from mixlab.data.places import places
+from mixlab.data.places import Places, places
 from mixlab.errors import ConfigError, RunFailed, SourceError
 from mixlab.eval import evaluate, samples
 from mixlab.mix import budget, mixture, plan
@@ -116,25 +116,7 @@ def _price(model: ModelSpec, planned: Plan, device: str, speeds: Sequence[Speed]
 
 def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
     """Corpora ready to train on, by source name in alphabetical order: raw → clean → dedup → hold-out → tokens."""
-    at = places(spec, ws)
-
-    def told(what: str) -> Callable[[int, int], None] | None:
-        return functools.partial(watch, what) if watch else None
-
-    for s in spec.sources:
-        build(at.raw[s.name], lambda out, s=s: sources.write_raw(s, ws.downloads, out, told(f"read {s.name}")))
-        profile = spec.cleaning.profile_of(s.name)
-        raw = at.raw[s.name]
-        kept = build(
-            at.clean[s.name], lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, told(f"clean {n}"))
-        )
-        if not kept["docs"]:
-            reasons = ", ".join(f"{why} {n:,}" for why, n in sorted(kept["dropped"].items(), key=lambda kv: -kv[1]))
-            raise SourceError(
-                f"nothing is left of source '{s.name}' after cleaning by {profile}: all {kept['docs_in']:,} documents "
-                f"were dropped ({reasons}). Choose a looser profile: +cleaning.per_source.{s.name}=none, for instance."
-            )
-    build(at.dedup, lambda out: dedup.dedup_pool(at.clean, spec.dedup, out, told("dedup")))
+    at = deduplicate(spec, ws, watch)
     build(at.split, lambda out: split.split_pool(at.clean, at.dedup, spec.holdout, out))
     texts = functools.partial(tokenizer.training_texts, at.clean, at.dedup, at.split, spec.tokenizer)
     build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads))
@@ -142,10 +124,42 @@ def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[st
         build(
             at.tokens[s.name],
             lambda out, s=s: shards.write_tokens(
-                s, at.clean[s.name], at.dedup, at.split, at.tokenizer, out, told(f"tokenise {s.name}")
+                s, at.clean[s.name], at.dedup, at.split, at.tokenizer, out, _told(watch, f"tokenise {s.name}")
             ),
         )
     return {n: shards.open_corpus(at.tokens[n]) for n in sorted(at.tokens)}
+
+
+def cleaned(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
+    """Places of a spec whose sources are read and cleaned."""
+    at = places(spec, ws)
+    for s in spec.sources:
+        build(at.raw[s.name], lambda out, s=s: sources.write_raw(s, ws.downloads, out, _told(watch, f"read {s.name}")))
+        profile = spec.cleaning.profile_of(s.name)
+        raw = at.raw[s.name]
+        kept = build(
+            at.clean[s.name],
+            lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, _told(watch, f"clean {n}")),
+        )
+        if not kept["docs"]:
+            reasons = ", ".join(f"{why} {n:,}" for why, n in sorted(kept["dropped"].items(), key=lambda kv: -kv[1]))
+            raise SourceError(
+                f"nothing is left of source '{s.name}' after cleaning by {profile}: all {kept['docs_in']:,} documents "
+                f"were dropped ({reasons}). Choose a looser profile: +cleaning.per_source.{s.name}=none, for instance."
+            )
+    return at
+
+
+def deduplicate(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
+    """Places of a spec whose sources are read, cleaned and deduplicated."""
+    at = cleaned(spec, ws, watch)
+    progress = _told(watch, "dedup")
+    build(at.dedup, lambda out: dedup.dedup_pool(at.clean, spec.dedup, out, progress, shards=ws.signatures))
+    return at
+
+
+def _told(watch: Watch | None, what: str) -> Callable[[int, int], None] | None:
+    return functools.partial(watch, what) if watch else None
 
 
 def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep: str | None) -> None:

@@ -100,7 +100,23 @@ class Dedup:
     scope: Literal["within", "across"] = "across"
     priority: tuple[str, ...] = ()
     """Sources whose copy is kept first; the others follow by name."""
+    against: tuple[str, ...] = ()
+    """Sources that lose nothing: the others are compared with them and lose what is there already."""
+    clusters: Literal["star", "closure"] = "star"
+    """star: a removed document is like the kept one. closure: like it at any number of removes."""
+    short_docs: Literal["keep", "exact", "drop"] = "exact"
+    """Documents of at most `short_words` words (None: ngram): all kept, only equal ones removed, or all removed."""
+    short_words: int | None = None
+    bucket_cap: int = 128
+    """Documents in a bucket up to which every pair is compared; in a larger one each with the best keepers only."""
     seed: int = 1
+    alarm_share: float = field(default=0.5, metadata=COSMETIC)
+    """A source that loses more than this share of its documents is named in the report."""
+    memory: str = field(default="2GB", metadata=COSMETIC)
+    """DuckDB's share while it joins; beyond it the join spills to disk."""
+    executor: Literal["process", "ray"] = field(default="process", metadata=COSMETIC)
+    workers: int | None = field(default=None, metadata=COSMETIC)
+    """Processes that sign shards of documents; None: one per core where there is much text."""
 
     def detection(self, similarity: float) -> float:
         """Probability that a pair at this Jaccard becomes a candidate: 1 - (1 - s^rows)^bands.

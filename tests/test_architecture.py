@@ -26,6 +26,7 @@ ORDER = [
         "app",
         "doctor",
         "show",
+        "show_dedup",
         "show_atlas",
         "show_tasks",
         "show_mix",

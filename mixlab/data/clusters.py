@@ -5,27 +5,15 @@ also holds documents that are alike only through others. Both depend on the pair
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mixlab.data.kernels import jit
 from mixlab.errors import ConfigError, SourceError, nearest
-from mixlab.types import Dedup
-
-NAME = [("source", pa.string()), ("id", pa.string())]
-KEPT = [("kept_source", pa.string()), ("kept_id", pa.string())]
-LIKENESS = [("jaccard", pa.float64()), ("containment", pa.float64())]
-KEEP = pa.schema([*NAME, ("cluster", pa.int64()), ("component", pa.int64())])
-REMOVED = pa.schema([*NAME, *KEPT, *LIKENESS, ("cluster", pa.int64()), ("exact", pa.bool_())])
-ALARM_SHARE = 0.5  # of a source's documents; a source that loses more is named in the manifest
-CURVE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # similarities at which the detection curve is told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +33,9 @@ def source_priority(priority: Sequence[str], sources: Sequence[str]) -> dict[str
     """Place of each source: those named in `priority` first, the others by name. An unknown name is a ConfigError."""
     for name in priority:
         if name not in sources:
-            raise ConfigError(f"dedup.priority names '{name}', which is not a source.{nearest(name, sources)}")
-    order = [*priority, *sorted(set(sources) - set(priority))]
+            raise ConfigError(f"dedup names '{name}', which is not a source.{nearest(name, sources)}")
+    first = list(dict.fromkeys(priority))
+    order = [*first, *sorted(set(sources) - set(first))]
     return {name: place for place, name in enumerate(order)}
 
 
@@ -71,18 +60,34 @@ def verified(candidates: np.ndarray, sets: np.ndarray, spans: np.ndarray, thresh
 
     `sets` holds sorted distinct shingle hashes (uint64); those of rank r are sets[spans[r, 0]:spans[r, 1]].
     """
-    shared = _shared_counts(sets, spans[:, 0].copy(), spans[:, 1].copy(), candidates, threshold)
-    sizes = (spans[:, 1] - spans[:, 0])[candidates]
-    jaccard = shared / np.maximum(sizes.sum(axis=1) - shared, 1)
+    jaccard, containment = likeness(candidates, sets, spans, threshold)
     alike = jaccard >= threshold
     order = np.lexsort((candidates[alike, 1], candidates[alike, 0]))
-    containment = shared[alike] / sizes[alike, 1]
     return Pairs(
         ranks=candidates[alike][order],
         jaccard=jaccard[alike][order],
-        containment=containment[order],
+        containment=containment[alike][order],
         candidates=len(candidates),
     )
+
+
+def likeness(
+    pairs: np.ndarray, sets: np.ndarray, spans: np.ndarray, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Jaccard, and share of the second one's shingles that the first has, of pairs of ranks; both float64.
+
+    A pair whose sizes alone rule out a Jaccard of `least` gets 0 without being counted.
+    """
+    shared = np.zeros(len(pairs), np.int64)
+    _shared(sets, spans[:, 0].copy(), spans[:, 1].copy(), pairs, least, shared)
+    sizes = (spans[:, 1] - spans[:, 0])[pairs]
+    return shared / np.maximum(sizes.sum(axis=1) - shared, 1), shared / np.maximum(sizes[:, 1], 1)
+
+
+def distinct(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted distinct hashes of each text, and offsets into them: what a Jaccard is counted on."""
+    out, ends = np.empty(len(hashes), hashes.dtype), np.zeros(len(offsets), np.int64)
+    return out[: _distinct(hashes, offsets, out, ends)], ends
 
 
 def exact_classes(names: np.ndarray, scope: np.ndarray) -> np.ndarray:
@@ -94,32 +99,6 @@ def exact_classes(names: np.ndarray, scope: np.ndarray) -> np.ndarray:
     out = np.empty(len(order), np.int64)
     out[order] = order[is_first][np.cumsum(is_first) - 1] if len(order) else order
     return out
-
-
-def write_lists(out: Path, docs: pa.Table, spec: Dedup, first: np.ndarray, found: Pairs) -> dict[str, Any]:
-    """Facts for the manifest; writes keep.parquet and removed.parquet to `out`, sorted by (source, id).
-
-    A row of `docs` (source, id) is a rank; `first` is the best rank with the same text.
-    """
-    anchor, witness = stars(found, len(docs))
-    component = components(found.ranks, len(docs))[first]
-    cluster, seen = anchor[first], witness[first]
-    lost = np.flatnonzero(cluster != np.arange(len(docs))) if spec.remove else np.empty(0, np.int64)
-    has_witness = seen[lost] >= 0  # the others equal their anchor
-    jaccard, containment = np.ones(len(lost)), np.ones(len(lost))
-    jaccard[has_witness] = found.jaccard[seen[lost][has_witness]]
-    containment[has_witness] = found.containment[seen[lost][has_witness]]
-    rows, kept = docs.take(pa.array(lost)), docs.take(pa.array(cluster[lost]))
-    names = [rows["source"], rows["id"], kept["source"], kept["id"]]
-    removed = pa.table([*names, jaccard, containment, cluster[lost], ~has_witness], schema=REMOVED)
-    stays = np.ones(len(docs), np.bool_)
-    stays[lost] = False
-    keep = pa.table([docs["source"], docs["id"], cluster, component], schema=KEEP).filter(pa.array(stays))
-    by_name = [("source", "ascending"), ("id", "ascending")]
-    told = {"ngram": str(spec.ngram), "threshold": repr(spec.threshold)}  # the hold-out looks for pairs of this kind
-    pq.write_table(keep.sort_by(by_name).replace_schema_metadata(told), out / "keep.parquet", compression="zstd")
-    pq.write_table(removed.sort_by(by_name), out / "removed.parquet", compression="zstd")
-    return _facts(docs, removed, spec, found)
 
 
 def stars(found: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -143,32 +122,6 @@ def components(pairs: np.ndarray, count: int) -> np.ndarray:
     return smallest[label]
 
 
-def _facts(docs: pa.Table, removed: pa.Table, spec: Dedup, found: Pairs) -> dict[str, Any]:
-    total = _counts(docs["source"])
-    lost = _counts(removed["source"])
-    per_source = {s: {"docs_in": n, "removed": lost.get(s, 0)} for s, n in sorted(total.items())}
-    return {
-        "docs_in": len(docs),
-        "docs": len(docs) - len(removed),
-        "removed": len(removed),
-        "removed_exact": int(removed["exact"].to_numpy().sum()),
-        "per_source": per_source,
-        "candidates": found.candidates,
-        "pairs_verified": len(found.ranks),
-        "detection": {str(s): round(spec.detection(s), 4) for s in CURVE},
-        "alarms": [
-            f"source '{s}' lost {n['removed']} of {n['docs_in']} documents to near-duplicates"
-            for s, n in per_source.items()
-            if n["removed"] > ALARM_SHARE * n["docs_in"]
-        ],
-        "spec": asdict(spec),
-    }
-
-
-def _counts(names: pa.ChunkedArray) -> dict[str, int]:
-    return {row["values"]: row["counts"] for row in names.value_counts().to_pylist()}
-
-
 def _refuse_twins(docs: pa.Table) -> None:
     counts = docs.group_by(["source", "id"]).aggregate([([], "count_all")])
     is_twin = counts["count_all"].to_numpy() > 1
@@ -178,19 +131,6 @@ def _refuse_twins(docs: pa.Table) -> None:
             f"source '{twin['source']}' has {twin['count_all']} documents with the id '{twin['id']}'. An id must be "
             "unique within its source: set `id_field` to one that is, or remove the files that repeat."
         )
-
-
-def _shared_counts(
-    sets: np.ndarray, begins: np.ndarray, ends: np.ndarray, pairs: np.ndarray, least: float
-) -> np.ndarray:
-    """Elements common to both sets of each pair, int64 (pairs,).
-
-    `sets` holds sorted distinct uint64; set s is sets[begins[s]:ends[s]]. A pair whose sizes alone rule out a Jaccard
-    of `least` gets 0 without being counted.
-    """
-    out = np.zeros(len(pairs), np.int64)
-    _shared(sets, begins, ends, pairs, least, out)
-    return out
 
 
 @jit
@@ -216,3 +156,16 @@ def _shared(sets, begins, ends, pairs, least, out):
             i += x <= y
             j += y <= x
         out[p] = count
+
+
+@jit
+def _distinct(hashes, offsets, out, ends):
+    total = 0
+    for d in range(len(offsets) - 1):
+        begin = total
+        for h in np.sort(hashes[offsets[d] : offsets[d + 1]]):
+            if total == begin or out[total - 1] != h:
+                out[total] = h
+                total += 1
+        ends[d + 1] = total
+    return total

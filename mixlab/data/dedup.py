@@ -2,15 +2,15 @@
 
 Reads clean directories, writes keep.parquet and removed.parquet: each removed document names the kept one it is like,
 with the Jaccard and containment that were counted, not estimated. The result does not depend on the order of documents
-or files, nor on threads. MinHash does not see semantic duplicates (two translations of one play).
+or files, nor on threads, processes or back end. MinHash does not see semantic duplicates: two
+translations of one play.
 """
 
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,40 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixlab.data import clusters, kernels
-from mixlab.data.documents import read_docs
+from mixlab.data import clusters, evidence, kernels, pool, signatures
+from mixlab.data.report import DedupReport, lay_out
+from mixlab.data.shardmap import map_shards
 from mixlab.errors import ConfigError
-from mixlab.types import Dedup
+from mixlab.types import Dedup, Document
 
-VERSION = 1
-BUCKET_CAP = 128  # documents in a bucket up to which every pair is compared
-BUCKET_ANCHORS = 32  # in a larger one each document is compared with this many, the best keepers
+VERSION = 2
+BUCKET_ANCHORS = 32  # in a bucket over the cap each document is compared with this many, the best keepers
 
-BAND = pa.schema([("doc", pa.int64()), ("band", pa.int64()), ("hash", pa.uint64())])
+DEFAULT = Dedup()
 Progress = Callable[[int, int], None]
+Corpora = Mapping[str, Path | str | Iterable[str | Document | Mapping[str, Any]]]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What finding candidates may take. `memory` and `threads` do not change the result."""
+def dedup(corpora: Corpora, spec: Dedup = DEFAULT, *, out: Path | None = None) -> DedupReport:
+    """Which documents of `corpora` stay, which go and why, how far to trust it. Nothing is deleted.
 
-    memory: str = "2GB"
-    """DuckDB's share; beyond it the join spills to disk."""
-    threads: int = 2
-    bucket_cap: int = BUCKET_CAP
+    `corpora`: name -> a directory of `docs-*.parquet` (raw or clean), or documents, or texts (whose ids are then their
+    positions). `out`: where keep.parquet and removed.parquet stay, with the signatures, so that a killed call continues
+    and a later one with more sources signs only those; None: a temporary folder. To compare a new source with old ones
+    that lose nothing, name those in `spec.against`. Raises ConfigError and SourceError as `dedup_pool` does.
+
+    >>> report = dedup({"a": ["one two three four five six"], "b": ["One, two, three, four, five, six!", "other"]})
+    >>> report.removed[["source", "id", "kept_source", "jaccard"]].values.tolist()
+    [['b', '0', 'a', 1.0]]
+    """
+    with tempfile.TemporaryDirectory(prefix="mixlab-dedup-") as scratch:
+        where = out or Path(scratch) / "out"
+        where.mkdir(parents=True, exist_ok=True)
+        facts = dedup_pool(lay_out(corpora, Path(scratch)), spec, where, shards=where / "signatures")
+        return DedupReport.read(where, facts)
 
 
 def near_duplicates(
@@ -55,7 +64,8 @@ def near_duplicates(
     rows: int = 6,
     seed: int = 1,
     unit: kernels.Unit = "word",
-    limits: Limits = Limits(bucket_cap=1000),
+    bucket_cap: int = 1000,
+    memory: str = "2GB",
 ) -> pd.DataFrame:
     """Pairs of texts whose shingle sets have a Jaccard of at least `threshold`: positions i < j, and jaccard.
 
@@ -67,16 +77,16 @@ def near_duplicates(
     >>> near_duplicates(["a b c d e f", "A, b, c, d, e f!", "x"])[["i", "j"]].values.tolist()
     [[0, 1]]
     """
-    spec = Dedup(ngram=ngram, num_perm=num_perm, bands=bands, rows=rows, threshold=threshold, seed=seed)
+    told = {"bands": bands, "rows": rows, "threshold": threshold, "seed": seed, "bucket_cap": bucket_cap}
+    spec = Dedup(ngram=ngram, num_perm=num_perm, memory=memory, **told)
     _check(spec)
     hashes, offsets = kernels.wide_hashes(texts, ngram, unit)
-    row = np.arange(len(offsets) - 1)
-    member = pa.table({"doc": row, "rank": row, "scope": row * 0}).filter(pa.array(np.diff(offsets) > 0))
+    row = np.flatnonzero(np.diff(offsets) > 0)
     with tempfile.TemporaryDirectory(prefix="mixlab-dedup-") as scratch:
-        with pq.ParquetWriter(Path(scratch) / "bands.parquet", BAND, compression="none") as writer:
-            writer.write_table(_bands(0, hashes, offsets, spec))
-        candidates, overflow = _candidates(member, Path(scratch), limits)
-    spans, sets = np.zeros((len(row), 2), np.int64), [np.empty(0, np.uint64)]
+        signed = kernels.minhash(kernels.narrow(hashes), offsets, num_perm, seed)
+        _write_bands([(row, np.zeros_like(row), signed[row])], Path(scratch), spec)
+        candidates, overflow = _candidates(Path(scratch), spec)
+    spans, sets = np.zeros((len(offsets) - 1, 2), np.int64), [np.empty(0, np.uint64)]
     for i in np.unique(candidates):
         sets.append(np.unique(hashes[offsets[i] : offsets[i + 1]]))
         spans[i, 1] = len(sets[-1])
@@ -93,36 +103,71 @@ def dedup_pool(
     out: Path,
     progress: Progress | None = None,
     *,
-    limits: Limits = Limits(),
+    shards: Path | None = None,
 ) -> dict[str, Any]:
     """Manifest facts of a deduplicated pool of clean directories; writes keep.parquet and removed.parquet to `out`.
 
-    First equal texts (same words in the same order), then near-duplicates of those left. A text without words is kept.
-    With `spec.remove` off all documents are kept and only cluster and component are told. Raises ConfigError for
-    impossible settings or an unknown priority, SourceError for an id that a source has twice.
+    First equal texts (same words in the same order), then near-duplicates of those left. A text without words is kept
+    unless short documents are dropped. With `spec.remove` off all documents are kept and only cluster and component are
+    told. `shards`: the folder where signatures stay, one file per file of documents; None: below `out`, for this call.
+    Raises ConfigError for impossible settings or an unknown source, SourceError for an id that a source has twice,
+    EnvironmentFault for signatures that are damaged or were made otherwise.
     """
     began = time.monotonic()
     _check(spec)
-    place = clusters.source_priority(spec.priority, list(clean))
+    place = clusters.source_priority([*spec.against, *spec.priority], list(clean))
     scratch = out / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed call left
     scratch.mkdir(parents=True)
     try:
-        docs, names = _scan(clean, spec, scratch, progress)
+        signed = signatures.shards(clean, spec, shards or scratch / "signatures")
+        unique = list({s.signatures: (s.docs, s.signatures) for s in signed}.values())
+        both = None if progress is None else lambda done, total: progress(done, 2 * total)
+        map_shards(signatures.writer(spec), unique, executor=spec.executor, workers=spec.workers, progress=both)
+        docs, names = pool.scan(signed, spec)
         rank = clusters.ranks(docs, place)
         best_first = np.argsort(rank)
         docs, names = docs.take(pa.array(best_first)), names[best_first]  # from here on a row is a rank
-        scope = np.array([place[s] * (spec.scope == "within") for s in docs["source"].to_pylist()], np.int64)
-        has_words = docs["shingles"].to_numpy() > 0
-        row = np.arange(len(docs))
-        first = np.where(has_words, clusters.exact_classes(names, scope), row)
-        member = pa.table({"doc": best_first, "rank": row, "scope": scope}).filter(pa.array(has_words & (first == row)))
-        candidates, overflow = _candidates(member, scratch, limits)
-        found = _verify(clean, spec, rank, candidates, scratch, progress)
+        first, short, near, scope = pool.roles(docs, names, spec, place)
+        _write_bands(pool.members(signed, rank, scope, near), scratch, spec)
+        old = int(np.isin(docs["source"].to_numpy(zero_copy_only=False), list(spec.against)).sum())
+        candidates, overflow = _candidates(scratch, spec, old)
+        plants = pool.plantable(docs, near)
+        said, texts = pool.reread(signed, spec, rank, candidates, plants, scratch, progress)
+        found = clusters.verified(candidates, said.sets, said.spans, spec.threshold)
+        facts = evidence.write_lists(out, docs, spec, first, short, found, said)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    facts = clusters.write_lists(out, docs, spec, first, found) | {"overflow": overflow}
+    if overflow["buckets"]:
+        facts["alarms"].append(_overflowed(overflow))
     logger.info("dedup: %d of %d removed, %.1f s, %s", facts["removed"], len(docs), time.monotonic() - began, out)
-    return facts
+    return facts | {"overflow": overflow, "planted": planted_recall(texts, spec)}
+
+
+def planted_recall(texts: Sequence[str], spec: Dedup) -> list[dict[str, Any]]:
+    """How many planted near-duplicates the search finds: 1, 3 and 10 % of the words of `texts` edited, a row for each.
+
+    `alike` of the pairs have a Jaccard of at least the threshold; `recall` is the share of those that is found,
+    `expected` what the detection curve says of them. The planted pass through the same search as any text.
+    """
+    out, count = [], len(texts)
+    for share, copies in zip(evidence.PLANTED, evidence.planted(texts, spec.seed), strict=True):
+        row: dict[str, Any] = {"edited": share, "pairs": count, "alike": 0, "found": 0, "recall": None}
+        if count:
+            sets, ends = clusters.distinct(*kernels.wide_hashes([*texts, *copies], spec.ngram))
+            pairs = np.column_stack([np.arange(count), np.arange(count, 2 * count)])
+            jaccard, _ = clusters.likeness(pairs, sets, np.column_stack([ends[:-1], ends[1:]]))
+            alike = jaccard >= spec.threshold
+            told = {name: getattr(spec, name) for name in ("ngram", "num_perm", "bands", "rows", "seed")}
+            found = near_duplicates([*texts, *copies], spec.threshold, **told)
+            hits = {(i, j) for i, j in zip(found["i"], found["j"], strict=True)}
+            caught = sum((i, j) in hits for i, j in pairs[alike].tolist())
+            row |= {"alike": int(alike.sum()), "found": caught, "jaccard": round(float(jaccard.mean()), 4)}
+            if alike.any():
+                expected = float(np.mean([spec.detection(s) for s in jaccard[alike]]))
+                row |= {"recall": caught / int(alike.sum()), "expected": round(expected, 4)}
+        out.append(row)
+    return out
 
 
 def _check(spec: Dedup) -> None:
@@ -133,116 +178,69 @@ def _check(spec: Dedup) -> None:
         )
     if not 0 < spec.threshold <= 1:
         raise ConfigError(f"dedup: threshold = {spec.threshold} is not a Jaccard; it must be above 0 and at most 1.")
+    if spec.short_words is not None and spec.short_words < spec.ngram:
+        raise ConfigError(
+            f"dedup: short_words = {spec.short_words} is below ngram = {spec.ngram}; a text of up to {spec.ngram} "
+            "words is one shingle, the shortest that can be told apart. Raise short_words or leave it out."
+        )
 
 
-def _scan(
-    clean: Mapping[str, Path], spec: Dedup, scratch: Path, progress: Progress | None
-) -> tuple[pa.Table, np.ndarray]:
-    """(source, id, bytes, shingles) of each document as read, and the name of its text; writes the bands."""
-    tables: list[pa.Table] = []
-    names = [np.empty((0, 2), np.uint64)]
-    with pq.ParquetWriter(scratch / "bands.parquet", BAND, compression="none", use_dictionary=False) as writer:
-        for source, begin, batch in _batches(clean, progress, 0):
-            hashes, offsets = kernels.wide_hashes(batch["text"], spec.ngram)
-            writer.write_table(_bands(begin, hashes, offsets, spec))
-            names.append(kernels.text_hashes(hashes, offsets))
-            columns = {
-                "source": pa.array([source] * len(batch), pa.string()),
-                "id": batch["id"],
-                "bytes": pc.call_function("binary_length", [batch["text"]]).cast(pa.int64()),
-                "shingles": np.diff(offsets),
-            }
-            tables.append(pa.table(columns))
-    empty = pa.schema([("source", pa.string()), ("id", pa.string()), ("bytes", pa.int64()), ("shingles", pa.int64())])
-    return pa.concat_tables([empty.empty_table(), *tables]).combine_chunks(), np.concatenate(names)
+def _write_bands(members: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], scratch: Path, spec: Dedup) -> None:
+    """One column of bucket hashes per band, so that the join reads one band at a time."""
+    fields = [("rank", pa.int64()), ("scope", pa.int64()), *((f"b{k}", pa.uint64()) for k in range(spec.bands))]
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(scratch / "bands.parquet", schema, compression="none", use_dictionary=False) as writer:
+        for rank, scope, signature in members:
+            band = kernels.band_hashes(np.ascontiguousarray(signature), spec.bands, spec.rows)
+            writer.write_table(pa.table([rank, scope, *np.ascontiguousarray(band.T)], schema=schema))
 
 
-def _batches(
-    clean: Mapping[str, Path], progress: Progress | None, half: int
-) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """(source, number of its first document, batch) over all directories, the same each time; tells the progress."""
-    total = sum(pq.read_metadata(path).num_rows for d in clean.values() for path in d.glob("docs-*.parquet"))
-    done = 0
-    for source in sorted(clean):
-        for batch in read_docs(clean[source], ["id", "text"]):
-            yield source, done, batch
-            done += len(batch)
-            if progress:
-                progress(half * total + done, 2 * total)
-
-
-def _bands(begin: int, hashes: np.ndarray, offsets: np.ndarray, spec: Dedup) -> pa.Table:
-    signature = kernels.minhash(kernels.narrow(hashes), offsets, spec.num_perm, spec.seed)
-    band = kernels.band_hashes(signature, spec.bands, spec.rows)
-    doc = np.arange(begin, begin + len(band))
-    columns = [np.repeat(doc, spec.bands), np.tile(np.arange(spec.bands), len(doc)), band.ravel()]
-    return pa.table(columns, schema=BAND)
-
-
-def _candidates(member: pa.Table, scratch: Path, limits: Limits) -> tuple[np.ndarray, dict[str, int]]:
+def _candidates(scratch: Path, spec: Dedup, old: int = 0) -> tuple[np.ndarray, dict[str, int]]:
     """Pairs of ranks that share a bucket, int64 (pairs, 2), better first; and what was not compared.
 
-    `member` (doc, rank, scope) says who takes part; a bucket is a band, a hash and a scope. In a bucket of more than
-    `bucket_cap` documents each is compared with the BUCKET_ANCHORS best ranks only: linear, not quadratic.
+    A bucket is a band, a hash and a scope. In one of more than `bucket_cap` documents each is compared with the
+    BUCKET_ANCHORS best ranks only: linear, not quadratic. Ranks below `old` are not compared with each other.
     """
-    settings = {"memory_limit": limits.memory, "threads": limits.threads, "temp_directory": str(scratch / "spill")}
+    limit = {"cap": spec.bucket_cap, "anchors": BUCKET_ANCHORS}
+    told = np.zeros((spec.bands, 3), np.int64)
+    settings = {"memory_limit": spec.memory, "threads": spec.workers or 2, "temp_directory": str(scratch / "spill")}
     with duckdb.connect(config={**settings, "preserve_insertion_order": False}) as con:
-        con.register("member", member)
-        con.execute(SHARED, [str(scratch / "bands.parquet")])
-        limit = {"cap": limits.bucket_cap, "anchors": BUCKET_ANCHORS}
-        told = con.execute(OVERFLOW, limit).fetchall()[0]
-        pairs = con.sql(CANDIDATES, params=limit).to_arrow_table()
+        con.execute("create temp table candidate (i bigint, j bigint)")
+        con.execute("create temp table crowded (rank bigint)")
+        for band in range(spec.bands):
+            con.execute(SHARED.format(band=f"b{band}"), {"file": str(scratch / "bands.parquet")})
+            told[band] = con.execute(OVERFLOW, limit).fetchall()[0]
+            con.execute("insert into crowded select rank from shared where size > $cap", {"cap": spec.bucket_cap})
+            con.execute(CANDIDATES, {**limit, "old": old})
+        crowded = con.execute("select count(distinct rank) from crowded").fetchall()[0][0]
+        pairs = con.sql("select distinct i, j from candidate").to_arrow_table()
     found = np.column_stack([pairs["i"].to_numpy(), pairs["j"].to_numpy()]).astype(np.int64).reshape(-1, 2)
-    names = ("buckets", "documents", "largest", "comparisons_skipped")
-    overflow = {**limit, **dict(zip(names, map(int, told), strict=True))}
+    overflow = {"buckets": int(told[:, 0].sum()), "documents": int(crowded), "largest": int(told[:, 1].max(initial=0))}
+    overflow = {**limit, **overflow, "comparisons_skipped": int(told[:, 2].sum())}
     if overflow["buckets"]:
-        logger.warning("dedup: %d buckets hold more than %d documents each, up to %d; there each document was compared "
-                       "with the %d best keepers only", overflow["buckets"], limits.bucket_cap, overflow["largest"],
-                       BUCKET_ANCHORS)  # fmt: skip
-    return found, overflow
+        logger.warning("dedup: %s", _overflowed(overflow))
+    return found[np.lexsort((found[:, 1], found[:, 0]))], overflow
+
+
+def _overflowed(overflow: Mapping[str, int]) -> str:
+    return (
+        f"{overflow['buckets']} buckets hold more than {overflow['cap']} documents each, up to {overflow['largest']}; "
+        f"there each document was compared with the {overflow['anchors']} best keepers only"
+    )
 
 
 SHARED = """
-create temp table shared as
-with bucket as (
-    select band, hash, scope, rank, count(*) over b as size, row_number() over (b order by rank) as place
-    from read_parquet(?) join member using (doc) window b as (partition by band, hash, scope)
-)
-select * from bucket where size > 1"""
+create or replace temp table shared as
+with member as (select {band} as hash, scope, rank from read_parquet($file)),
+     bucket as (select hash, scope, count(*) as size from member group by all having count(*) > 1)
+select hash, scope, rank, size, row_number() over (partition by hash, scope order by rank) as place
+from member join bucket using (hash, scope)"""
 
 OVERFLOW = """
-select count(*) filter (place = 1), count(distinct rank), coalesce(max(size), 0), coalesce(sum(size - place)
-    filter (place > $anchors), 0)
+select count(*) filter (place = 1), coalesce(max(size), 0), coalesce(sum(size - place) filter (place > $anchors), 0)
 from shared where size > $cap"""
 
 CANDIDATES = """
-select distinct a.rank as i, b.rank as j
-from shared a join shared b using (band, hash, scope)
-where a.rank < b.rank and (a.size <= $cap or a.place <= $anchors)"""
-
-
-def _verify(
-    clean: Mapping[str, Path],
-    spec: Dedup,
-    rank: np.ndarray,
-    candidates: np.ndarray,
-    scratch: Path,
-    progress: Progress | None,
-) -> clusters.Pairs:
-    """Reads the candidates' texts again and counts; their sets of shingles lie on disk, not in memory."""
-    is_wanted = np.zeros(len(rank), np.bool_)
-    is_wanted[candidates.ravel()] = True
-    spans, at = np.zeros((len(rank), 2), np.int64), 0
-    with open(scratch / "sets.u64", "wb") as file:
-        file.write(bytes(8))  # an empty file cannot be mapped
-        for _, begin, batch in _batches(clean, progress, 1):
-            ranks = rank[begin : begin + len(batch)]
-            wanted = is_wanted[ranks]
-            hashes, offsets = kernels.wide_hashes(batch["text"].filter(pa.array(wanted)), spec.ngram)
-            for r, from_, to in zip(ranks[wanted], offsets, offsets[1:], strict=False):
-                distinct = np.unique(hashes[from_:to])
-                distinct.tofile(file)
-                spans[r] = at + 1, at + 1 + len(distinct)
-                at += len(distinct)
-    sets = np.memmap(scratch / "sets.u64", np.uint64, mode="r+")
-    return clusters.verified(candidates, sets, spans, spec.threshold)
+insert into candidate
+select a.rank, b.rank from shared a join shared b using (hash, scope)
+where a.rank < b.rank and b.rank >= $old and (a.size <= $cap or a.place <= $anchors)"""

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from mixlab.data import dedup
-from mixlab.data.dedup import Limits, dedup_pool, near_duplicates
+from mixlab.data.dedup import dedup_pool, near_duplicates
 from mixlab.data.documents import write_docs
 from mixlab.errors import ConfigError, SourceError
 from mixlab.types import Dedup, Document
@@ -150,7 +150,7 @@ def test_the_result_does_not_depend_on_order_files_or_threads(tmp_path):
     for n, file_bytes in enumerate((500, 3000, 10**6), start=1):
         order = rng.permutation(60)
         mixed = {s: {f"d{i}": sources[s][f"d{i}"] for i in order} for s in rng.permutation(list("xyz"))}
-        assert run(tmp_path / str(n), mixed, file_bytes=file_bytes, limits=Limits(threads=n)) == want
+        assert run(tmp_path / str(n), mixed, file_bytes=file_bytes, shards=None) == want
     for row in want[2]:
         a, b = sources[row["source"]][row["id"]], sources[row["kept_source"]][row["kept_id"]]
         assert row["jaccard"] == pytest.approx(jaccard(a, b), abs=1e-12)
@@ -167,7 +167,7 @@ def test_no_two_kept_documents_are_near_duplicates(tmp_path):
 def test_one_bucket_for_all_is_bounded_and_reported(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(dedup, "BUCKET_ANCHORS", 4)
     docs = {f"{i:03}": edited(text(0, 300), i) for i in range(200)}
-    facts, keep, _ = run(tmp_path, {"s": docs}, limits=Limits(bucket_cap=20))
+    facts, keep, _ = run(tmp_path, {"s": docs}, Dedup(bucket_cap=20))
     assert facts["overflow"]["buckets"] > 0
     assert facts["overflow"]["largest"] > 20
     assert facts["overflow"]["comparisons_skipped"] > 0
@@ -194,7 +194,7 @@ def test_progress_ends_at_its_total(tmp_path):
     seen = []
     run(tmp_path, {"s": {str(i): text(i) for i in range(10)}}, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
-    assert seen[-1] == (20, 20)
+    assert seen[-1] == (2, 2)  # each file is read twice
 
 
 def test_wrong_settings_and_repeated_ids_are_named(tmp_path):
