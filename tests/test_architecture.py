@@ -26,7 +26,7 @@ ORDER = [
         "app",
         "doctor",
         "show",
-        "show_dedup",
+        "show_advice",
         "show_atlas",
         "show_tasks",
         "show_mix",
