@@ -1,5 +1,6 @@
 """Phases through the whole pipeline: what is planned is served, trained, resumed and told."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from mixlab import pipeline
 from mixlab.compose import spec_of
 from mixlab.train.loader import Loader
 from mixlab.workspace import Workspace, read_json, read_lines
-from tests.conftest import TINY
+from tests.conftest import TINY, documents, write_source
 
 PHASES = "phases=[{name: anneal, share: 0.25, mixture: {rule: weights, weights: {prose: 1.0}}}, {name: long, share: 0.25, seq_len: 128}]"  # noqa: E501
 """16 steps of 512 tokens: 8 of the natural mix, 4 of prose alone, 4 of the natural mix in sequences of 128."""
@@ -74,6 +75,21 @@ def test_phases_are_told_and_the_ledger_of_a_real_run_is_what_was_served(project
     assert total == [d["tokens"] for d in plan["draws"]]
     ledger = read_json(out / "checkpoint" / "state.json")["ledger"]
     assert [ledger[s]["tokens"] for s in ("lists", "prose")] == total
+
+
+def test_the_number_of_files_a_source_comes_in_changes_no_batch(project, ws):
+    rows = documents("prose", 60)
+    for k in range(3):
+        (project / f"part{k}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows[k::3]), encoding="utf-8")
+    loaders = []
+    for paths in (["prose.jsonl"], [f"part{k}.jsonl" for k in range(3)]):
+        write_source(project, "prose", rows, paths=paths)
+        spec = spec_of(list(TINY), project)
+        corpora = pipeline.prepare(spec, ws)
+        loaders.append(Loader(pipeline.rehearse(spec, corpora, ws).plan, corpora, 0, 16))
+    for step in range(loaders[0].steps):
+        (a, sa), (b, sb) = (made.batch(step) for made in loaders)
+        assert (a == b).all() and (sa == sb).all()
 
 
 def test_the_first_phase_is_the_beginning_of_the_plain_run_and_other_phases_are_another_run(project, ws):

@@ -47,10 +47,10 @@ def expected(model: ModelSpec, device: str, speeds: Sequence[Speed]) -> Rate | N
         return None
     nearest = [s for s in near if apart[s] == apart[near[0]]]
     speed = statistics.median(s.tokens_per_s * flops(s.model, 1).total for s in nearest)
-    size = params(nearest[0].model).total
+    size, runs = params(nearest[0].model).total, "run" if len(nearest) == 1 else "runs"
     return Rate(
         tokens_per_s=speed / flops(model, 1).total,
-        basis=f"from {len(nearest)} measured runs of {size / 1e6:.2f} M parameters at {speed:.3g} FLOP/s",
+        basis=f"from {len(nearest)} measured {runs} of {size / 1e6:.2f} M parameters at {speed:.3g} FLOP/s",
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mixlab.errors import ConfigError, PlanError
 from mixlab.mix.designs import DESIGNS, make
+from mixlab.mix.mixture import unimax
 from mixlab.mix.swarm import read_design, read_seeds, write_design
 
 LAW = settings(max_examples=20, deadline=None, derandomize=True)
@@ -64,6 +65,13 @@ def test_a_grid_has_every_point_of_its_step():
     assert len(make("grid", {"a": 1, "b": 1, "c": 1}, 14, 0)) == 10  # the step before
     with pytest.raises(ConfigError, match="more than 2 points"):
         make("grid", {"a": 1, "b": 1, "c": 1}, 2, 0)
+
+
+def test_the_capped_uniform_anchor_is_unimax():
+    sizes, budget, epochs = {"a": 100, "b": 1000, "c": 5000}, 4000, 4.0
+    caps = {s: min(1.0, epochs * n / budget) for s, n in sizes.items()}
+    (even,) = [m for m in make("anchors", sizes, 9, 0, caps) if m.name == "uniform-capped"]
+    assert even.weights == pytest.approx(unimax(sizes, budget, epochs).weights)
 
 
 def test_a_repeated_mixture_gets_the_next_seed(tmp_path):
