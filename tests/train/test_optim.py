@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from mixlab.config import convert
 from mixlab.errors import ConfigError
-from mixlab.train.optim import SCHEDULES, learning_rate, make_optimizer, set_lr
+from mixlab.mix.budget import Params
+from mixlab.train.optim import SCHEDULES, learning_rate, make_optimizer, resolve_lr, set_lr
 from mixlab.types import TrainSpec
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "mpt" / "optimizer_golden.json"
@@ -28,9 +30,13 @@ LR = 0.06
     ],
 )
 def test_trajectories_are_the_decoupled_optimizers(optimizer, name):
+    check_trajectory(TrainSpec(optimizer=optimizer, lr=LR, weight_decay=1e-4 / LR, betas=(0.9, 0.95)), name)
+
+
+def check_trajectory(spec, name):
     model = nn.Module()
     model.p = nn.Parameter(torch.tensor([[1.0, -2.0, 0.5, 3.0]], dtype=torch.float64))
-    ours = make_optimizer(model, TrainSpec(optimizer=optimizer, lr=LR, weight_decay=1e-4 / LR, betas=(0.9, 0.95)))
+    ours = make_optimizer(model, spec)
     for t, expected in enumerate(json.loads(GOLDEN.read_text())[name]):
         p = model.p.detach()[0].tolist()
         gradient = [math.sin(3 * p[0] + t), 0.1 * p[1] ** 2, math.cos(p[2] + 0.3 * t), -0.2 * p[3]]
@@ -38,6 +44,18 @@ def test_trajectories_are_the_decoupled_optimizers(optimizer, name):
         set_lr(ours, LR * (0.1 + 0.45 * (1 + math.cos(math.pi * t / 12))))
         ours.step()
         assert model.p.detach()[0].tolist() == pytest.approx(expected, abs=1e-12, rel=0)
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason=f"golden data not there: {GOLDEN}")
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        ("decoupled_adamw", "DecoupledAdamW(betas=.9,.95,eps=1e-8,wd=1e-4)"),
+        ("decoupled_lion", "DecoupledLionW(betas=.9,.95,wd=1e-4)"),
+    ],
+)
+def test_the_decoupled_ones_take_mpts_own_weight_decay(optimizer, name):
+    check_trajectory(TrainSpec(optimizer=optimizer, lr=LR, weight_decay=1e-4, betas=(0.9, 0.95)), name)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lion"])
@@ -71,3 +89,14 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(changes):
         spec = replace(TrainSpec(), **changes)
         make_optimizer(nn.Linear(2, 2), spec)
         learning_rate(spec, 10**6, 10**7)
+
+
+def test_auto_is_the_ladder_rule_and_reproduces_the_presets():
+    for n, preset in ((1_572_864, 0.00962), (84_934_656, 0.00255), (1_207_959_552, 0.00105)):
+        found = resolve_lr(TrainSpec(lr="auto"), Params(total=n, non_embedding=n)).lr
+        assert found == pytest.approx(preset, rel=0.01)
+    with pytest.raises(ConfigError, match=r"train\.lr=auto is resolved when a run is planned"):
+        learning_rate(TrainSpec(lr="auto"), 0, 10)
+    assert convert(TrainSpec, {"lr": "auto"}).lr == "auto" and convert(TrainSpec, {"lr": 1}).lr == 1.0
+    with pytest.raises(ConfigError, match="Known: auto"):
+        convert(TrainSpec, {"lr": "autom"})
