@@ -4,6 +4,7 @@ Reads a run's run.json, checkpoint and tokenizer; writes the folder that was ask
 where it comes from.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from mixlab.data import tokenizer
 from mixlab.errors import ConfigError, MissingError
 from mixlab.model.export import WEIGHTS, export_hf, load_hf, shape_of
 from mixlab.model.mpt import MPT
+from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
-from mixlab.types import ModelSpec
+from mixlab.train.loader import Loader
+from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
 from mixlab.workspace import Workspace, file_sha256, read_json, write_json
 
 PROVENANCE = "mixlab.json"
@@ -93,6 +96,17 @@ def start(spec: ModelSpec, seed: int) -> MPT:
     if spec.init_from is not None:
         load_hf(model, Path(spec.init_from).expanduser())
     return model
+
+
+def follow(spec: RunSpec, plan: Plan, corpora: Mapping[str, Corpus], key: str, out: Path) -> Path:
+    """Trains along with the leading process of a run started by torchrun; writes nothing. Returns `out`."""
+    if (out / "done.json").exists():
+        return out
+    size = max(1, spec.train.batch_tokens // spec.model.max_seq_len)
+    loader, model = Loader(plan, corpora, spec.seed, size), start(spec.model, spec.seed)
+    every = spec.evals.every_tokens
+    loop.train(model, loader, spec.train, out, evaluate=lambda *_: None, every_tokens=every, run_key=key)
+    return out
 
 
 def _its_own(folder: Path) -> str:

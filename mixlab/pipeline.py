@@ -27,7 +27,7 @@ from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
-from mixlab.train import checkpoint, loop, optim
+from mixlab.train import checkpoint, loop, optim, ranks
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
 from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
@@ -43,6 +43,8 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
     corpora = prepare(spec, ws, watch)
     told = rehearse(spec, corpora, ws)
     out, spec = told.path, told.spec
+    if not ranks.asked().leads:
+        return handover.follow(spec, told.plan, corpora, told.key, out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock"):  # the same run asked for twice at once is trained once

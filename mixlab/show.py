@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mixlab.errors import MissingError, nearest
+from mixlab.results.health import headline, health
 from mixlab.results.listing import list_runs
 from mixlab.workspace import Workspace, read_json, read_lines
 
@@ -164,8 +165,10 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
     out = ws.root / "runs" / found["run_id"]
     written = read_lines(out / "samples.jsonl")
     written = [s for s in written if s["step"] == written[-1]["step"]] if written else []
+    report = health(out)
     if as_json:
-        print_json({**found, "plan": read_json(out / "plan.json"), "samples": written})
+        told = {"health": report.state, "health_why": report.why, "events": report.events}
+        print_json({**found, **told, "plan": read_json(out / "plan.json"), "samples": written})
         return
     rows = []
     for d in read_json(out / "plan.json")["draws"]:
@@ -177,6 +180,11 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
     for s in written:
         say(f"{s['prompt']!r} → {s['output']!r}")
     say(f"files: {out}")
+    Console(file=sys.stdout, highlight=False).print(
+        escape(headline(report)), style="green" if report.is_quiet else "yellow", soft_wrap=True
+    )
+    for event in report.events:
+        say(f"step {event['step']}: {event['text']}")
 
 
 def comparison(ws: Workspace, name_a: str, name_b: str, *, as_json: bool) -> None:
