@@ -6,6 +6,7 @@ Reads `raw/…/docs-*.parquet`; writes `clean/…/docs-*.parquet` (the kept) and
 import json
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -32,6 +33,7 @@ from mixlab.types import Document
 
 VERSION = 2
 """Raised when the same profile gives other text or another verdict."""
+MANY_SHARDS = 12  # 190 MB: from here on processes are worth their start
 SHARD_BYTES = 16_000_000  # of text, before compression
 VERDICTS = pa.schema(
     [
@@ -53,19 +55,21 @@ logger = logging.getLogger(__name__)
 
 
 def clean_source(
-    raw: Path, profile: str, out: Path, progress: Callable[[int, int], None] | None = None, workers: int = 1
+    raw: Path, profile: str, out: Path, progress: Callable[[int, int], None] | None = None, workers: int | None = None
 ) -> dict[str, Any]:
     """Facts of the clean artefact written to `out`: profile, docs and bytes in and out, dropped, lines_dropped.
 
     Memory holds one shard a worker. A document's verdict does not depend on the order of documents, nor do the files
-    on the number of `workers`. A document whose text is blank in the end is dropped as `empty`. Rules that compare
-    documents take an extra pass each. `progress` is told after each shard.
+    on the number of `workers` (None: one per core if there is much to read). A document whose text is blank in the
+    end is dropped as `empty`. Rules that compare documents take an extra pass each. `progress` is told after each
+    shard.
     Raises ConfigError for an unknown profile, EnvironmentFault for a damaged raw file.
     """
     began = monotonic()
     steps = steps_of(profile)
     shards = shards_of(raw)
     total = shards[-1].end
+    workers = workers or (1 if len(shards) < MANY_SHARDS else os.cpu_count() or 1)
     losers = _compare(raw, steps, out)
     tally = Tally()
     with tempfile.TemporaryDirectory(dir=out, prefix=".parts-") as folder:

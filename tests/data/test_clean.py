@@ -1,6 +1,7 @@
 """A raw source becomes a clean one, every verdict kept, whatever the order of documents."""
 
 import random
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -156,3 +157,27 @@ def test_the_random_control_leaves_as_many_bytes_as_its_profile_and_the_text_as_
     dropped_by_c4 = {d.id for d in docs if clean(d.text, "c4/tfds-3.1.0").text is None}
     both = len(dropped_by_c4 - set(kept)) / len(dropped_by_c4)
     assert abs(both - (1 - len(kept) / len(docs))) < 0.2  # it hits what C4 drops no more often than anything else
+
+
+HARD = {
+    "NUL": GOOD + "\x00\x00 and more of it.\x00",
+    "separators": GOOD.replace(" It", "\u2028It").replace(" A", "\x85A"),
+    "binary": bytes(range(256)).decode("latin-1") * 1_600,
+    "large": (GOOD + "\n") * 4_500,
+    "one line": GOOD * 4_500,
+    "no blank": "é" * 200_000,
+    "unpaired": "\ufffd\ufeff" + GOOD,
+}
+
+
+@pytest.mark.parametrize(
+    "profile", ["c4/tfds-3.1.0", FULL, "random(of=c4/nopunct)", "gopher/repetition+fineweb+lang/en"]
+)
+def test_hard_documents_pass_through_every_kind_of_profile(tmp_path, profile):
+    docs = [Document(id=name, text=text, url=None) for name, text in HARD.items()]
+    began = time.process_time()
+    facts, kept, verdicts = cleaned(tmp_path, docs, profile)
+    assert time.process_time() - began < 30  # 2 s measured; quadratic time would take hours
+    assert set(verdicts) == set(HARD) and facts["docs_in"] == len(HARD) and set(kept) <= set(HARD)
+    if profile == "c4/tfds-3.1.0":
+        assert {"NUL", "separators"} & set(kept) == {"separators"} and "\u2028" not in kept["separators"]["text"]

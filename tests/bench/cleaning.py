@@ -1,0 +1,155 @@
+"""C4's rules on one core: `c4/tfds-3.1.0` by mixlab, by datatrove's `C4QualityFilter` and `C4BadWordsFilter`, and by
+TFDS's rule order written plainly in Python (Punkt, one regular expression for the 377 bad words).
+
+Every 30th document of the bench sources web_docs, web_gov and wiki_en, the same ones for all; medians of three
+alternating rounds, CPU time of one process. *Short-circuit* stops at the first document-level rule as the references
+do; *atlas* judges every rule and measures what a moved threshold would need. Processes: wall time of `clean_source`
+over all documents of the three sources five times over, Parquet in, Parquet and verdicts out, start of the processes
+included; it only tells on a machine that is idle.
+"""
+
+import importlib.metadata
+import io
+import json
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import zstandard
+from punkt import PunktSentenceTokenizer, load_model
+
+from mixlab.data.badwords import word_list
+from mixlab.data.clean import clean_source
+from mixlab.data.documents import write_docs
+from mixlab.data.rules import clean
+from mixlab.types import Document
+from mixlab.workspace import write_json
+
+BENCH = Path(__file__).parents[3] / "shared" / "data" / "bench"
+SOURCES = ("web_docs", "web_gov", "wiki_en")
+PROFILE = "c4/tfds-3.1.0"
+ROUNDS = 3
+EVERY = 30
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+BAD = re.compile(rf"(?:\W|^)({'|'.join(map(re.escape, word_list('en-377')))})(?:\W|$)")
+CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+
+
+def rows() -> list[dict[str, str]]:
+    """The lines of the table."""
+    if not BENCH.exists():
+        raise SystemExit("no bench corpora beside the repository (../shared/data/bench)")
+    texts = [text for name in SOURCES for text in _texts(name)]
+    few = texts[::EVERY]
+    ways: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {
+        "mixlab, short-circuit": (lambda t: clean(t, PROFILE, short_circuit=True).text, few * 10),
+        "mixlab, atlas": (partial(clean, profile=PROFILE), few * 10),
+        f"datatrove {importlib.metadata.version('datatrove')}": (_datatrove(), few),
+        "TFDS's order, plain Python": (_plainly(), few),
+    }
+    for way, _ in ways.values():
+        way(few[0])
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (way, given) in ways.items():
+            began = time.process_time()
+            for text in given:
+                way(text)
+            rates[name].append(len(given) / (time.process_time() - began))
+    mid = {name: statistics.median(found) for name, found in rates.items()}
+    peer, plain = list(mid)[2:]
+    made = [
+        {
+            "what": name,
+            "documents/s": f"{rate:,.0f}",
+            "x datatrove": f"{rate / mid[peer]:.1f}",
+            "x plain Python": f"{rate / mid[plain]:.1f}",
+            "range": f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f}",
+        }
+        for name, rate in mid.items()
+    ]
+    cost = mid["mixlab, short-circuit"] / mid["mixlab, atlas"]
+    made.append(_row("cost of the atlas", f"{cost:.2f} x the short-circuit mode"))
+    one, two = _processes(texts)
+    load = f"{os.getloadavg()[0]:.1f}"
+    return [*made, _row("clean_source, 1 process", f"{one:,.0f}"), _row("clean_source, 2 processes", f"{two:,.0f}"),
+            _row("2 processes by 1", f"{two / one:.2f} (load {load})")]  # fmt: skip
+
+
+def _row(what: str, value: str) -> dict[str, str]:
+    return {"what": what, "documents/s": value, "x datatrove": "", "x plain Python": "", "range": ""}
+
+
+def _texts(name: str) -> list[str]:
+    with open(BENCH / f"{name}.jsonl.zst", "rb") as file:
+        lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8")
+        return [json.loads(line)["text"] for line in lines]
+
+
+def _datatrove() -> Callable[[str], bool]:
+    from datatrove.data import Document as Page
+    from datatrove.pipeline.filters import C4QualityFilter
+    from datatrove.pipeline.filters.c4_filters import C4BadWordsFilter
+
+    quality, words = C4QualityFilter(), C4BadWordsFilter()
+    words._badwords_regex["en"] = BAD  # it would download the list
+
+    def way(text: str) -> bool:
+        page = Page(text=text, id="x")
+        return quality.filter(page) is True and words.filter(page) is True
+
+    return way
+
+
+def _plainly() -> Callable[[str], str | None]:
+    punkt = PunktSentenceTokenizer(load_model("english"))
+
+    def way(text: str) -> str | None:
+        if len(text) > 190_000:
+            return None
+        kept, sentences = [], 0
+        for raw in text.splitlines():
+            line = raw.strip()
+            if any(len(word) > 1000 for word in line.split()):
+                continue
+            line = CITATION.sub("", line)
+            if not line.endswith((".", "?", "!", '"')) or line.endswith("...") or len(line.split()) < 5:
+                continue
+            low = line.lower()
+            if "lorem ipsum" in low:
+                return None
+            if "javascript" in low:
+                continue
+            if "{" in line:
+                return None
+            if any(phrase in low for phrase in POLICY):
+                continue
+            sentences += len(punkt.tokenize(line))
+            kept.append(line)
+        made = "\n".join(kept).strip()
+        return None if sentences < 3 or BAD.search(made.lower()) else made
+
+    return way
+
+
+def _processes(texts: Sequence[str]) -> tuple[float, float]:
+    """Documents a second of `clean_source` with one process and with two."""
+    docs = [*texts] * 5
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw"
+        raw.mkdir()
+        n, size = write_docs(raw, (Document(id=str(i), text=text) for i, text in enumerate(docs)))
+        write_json(raw / "manifest.json", {"docs": n, "bytes": size})
+        found = []
+        for workers in (1, 2):
+            out = Path(folder) / str(workers)
+            out.mkdir()
+            began = time.monotonic()
+            clean_source(raw, PROFILE, out, workers=workers)
+            found.append(len(docs) / (time.monotonic() - began))
+    return found[0], found[1]
