@@ -1,17 +1,20 @@
 """Plain hydra: `python -m mixlab [-m] [+sweeps=NAME] key=value ...` trains one run, with -m one per combination."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from mixlab import pipeline
-from mixlab.compose import register, search_path, spec_from
-from mixlab.errors import MixlabError
+from mixlab.compose import register, search_path, sentence, spec_from
+from mixlab.errors import ConfigError, MixlabError
 from mixlab.workspace import Workspace, read_lines
 
 logger = logging.getLogger("mixlab")
@@ -37,7 +40,15 @@ def main() -> None:
     """Entry of `python -m mixlab`."""
     register()
     sys.argv += search_path(Path.cwd())
-    job()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what it would print, and we say it in our words
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as e:
+        sys.stderr.write(f"error: {sentence(e, Path.cwd())}\n")
+        sys.exit(ConfigError.exit_code)
+    except MixlabError as e:
+        sys.stderr.write(f"error: {e}\n")
+        sys.exit(e.exit_code)
 
 
 if __name__ == "__main__":

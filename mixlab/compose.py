@@ -65,7 +65,7 @@ def spec_from(cfg: DictConfig, overrides: Sequence[str]) -> RunSpec:
     try:
         tree = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as e:
-        raise ConfigError(_sentence(e, Path.cwd())) from e
+        raise ConfigError(sentence(e, Path.cwd())) from e
     assert isinstance(tree, dict)
     named = {str(k): v for k, v in tree.items()}
     _refuse_leftovers(overrides, (tree.get("mixture") or {}).get("weights") or {})
@@ -85,7 +85,7 @@ def expand(name: str | None, overrides: Sequence[str], project: Path) -> list[Ru
     try:
         batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lists), max_batch_size=None)
     except HydraException as e:
-        raise ConfigError(_sentence(e, project)) from e
+        raise ConfigError(sentence(e, project)) from e
     return [spec_of(one, project) for batch in batches for one in batch]
 
 
@@ -173,7 +173,7 @@ def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = Fals
         with initialize_config_module("mixlab.conf", version_base="1.3"):
             return compose("config", [*search_path(project), *overrides], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as e:
-        raise ConfigError(_sentence(e, project)) from e
+        raise ConfigError(sentence(e, project)) from e
     except YAMLError as e:
         raise ConfigError(f"not valid YAML: {' '.join(str(e).split())}") from e
 
@@ -196,7 +196,7 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _sentence(e: Exception, project: Path) -> str:
+def sentence(e: Exception, project: Path) -> str:
     """hydra's message in our words: the setting or group option that is wrong, the nearest name, what there is."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(e)).split("Config search path:")[0]
     if found := re.search(r"Could not override '([\w.]+)'", text):

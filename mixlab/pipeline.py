@@ -5,6 +5,7 @@ Every stage is skipped if its artefact exists. `rehearse` tells what a run would
 
 import functools
 import importlib.metadata
+import os
 import platform
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import handover
+from mixlab import claims, exam, handover
 from mixlab.data import clean, dedup, shards, sources, split, tokenizer
 from mixlab.data.places import Places, places
 from mixlab.errors import ConfigError, RunFailed, SourceError
@@ -27,6 +28,7 @@ from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
+from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, loop, optim, ranks
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
@@ -34,6 +36,8 @@ from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of,
 
 VERSION = 1
 """Of the training arithmetic: raised when the same spec would give other numbers."""
+FAILED = "failed.json"
+"""Why a run failed for good, beside its files: a sweep does not try it again unasked."""
 Watch = Callable[[str, int, int], None]
 """Told of progress: (stage and source, done, total)."""
 
@@ -47,13 +51,21 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
         return handover.follow(spec, told.plan, corpora, told.key, out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock"):  # the same run asked for twice at once is trained once
+        with FileLock(out / ".lock"), claims.hold(ws, out.name, lambda: told.is_done):  # asked for twice, trained once
             if not told.is_done:
-                _train(told, corpora, ws, sweep)
+                (out / FAILED).unlink(missing_ok=True)
+                try:
+                    _train(told, corpora, ws, sweep)
+                except RunFailed as e:
+                    write_json(out / FAILED, {"reason": str(e)})
+                    raise
             if not _is_scored(out, spec):  # finished earlier under another exam: sit this one too
+                _leave_out(out / "scores.jsonl", evals_key(spec))
                 done, model = read_json(out / "done.json"), MPT(spec.model)
                 checkpoint.load_weights(out, model)
                 _exam(spec, corpora, ws, out)(model, done["steps"], done["tokens"], True)
+    if spec.evals.suite is not None:
+        exam.sit(out, ws, spec.evals.suite, Path(spec.evals.tasks) if spec.evals.tasks else None)
     return out
 
 
@@ -72,7 +84,12 @@ class Rehearsal:
     @property
     def is_done(self) -> bool:
         """True if the run is finished already and will cost nothing."""
-        return (self.path / "done.json").exists()
+        return bool(read_object(self.path / "done.json"))
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run failed for good, as the same spec would again; None if it did not, or did not end yet."""
+        return None if self.is_done else read_object(self.path / FAILED).get("reason")
 
 
 def rehearse(
@@ -172,11 +189,11 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
     loader = Loader(told.plan, corpora, spec.seed, max(1, spec.train.batch_tokens // spec.model.max_seq_len))
     began = time.time()
     model = handover.start(spec.model, spec.seed)
-    if not (out / "run.json").exists():
+    if not (read_object(out / "run.json") and read_object(out / "plan.json")):
         write_json(out / "plan.json", asdict(told.plan))
         write_json(out / "run.json", {**_identity(told, corpora, sweep), "tokenizer": places(spec, ws).tokenizer.name})
-    exam = _exam(spec, corpora, ws, out)
-    loop.train(model, loader, spec.train, out, evaluate=exam, every_tokens=spec.evals.every_tokens, run_key=told.key)
+    examine = _exam(spec, corpora, ws, out)
+    loop.train(model, loader, spec.train, out, evaluate=examine, every_tokens=spec.evals.every_tokens, run_key=told.key)
     if any(r["final"] and r["value"] is None for r in read_lines(out / "scores.jsonl")):
         raise RunFailed(f"{out.name} diverged: its final scores are not finite. Lower train.lr (now {spec.train.lr}).")
     done = {
@@ -197,12 +214,15 @@ def _exam(
     live = {n: evaluate.take(h, spec.evals.live_tokens) for n, h in held.items()}
     full = {n: evaluate.take(h, spec.evals.final_tokens) for n, h in held.items()}
     key = evals_key(spec)
+    ask = exam.live(spec, places(spec, ws).tokenizer, ws, out)
 
     def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
         logprobs = functools.partial(token_logprobs, model)
         scores = evaluate.domain_bpb(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
         for row in evaluate.score_rows(scores, step, tokens, final, key):
             append_line(out / "scores.jsonl", row)
+        if ask is not None and not final:
+            ask(model, step, tokens)
         write = functools.partial(generate, model, stop_id=words.end_of_text_id)
         for row in samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed):
             append_line(out / "samples.jsonl", {"step": step, "tokens": tokens, "ts": time.time(), **row})
@@ -217,7 +237,21 @@ def evals_key(spec: RunSpec) -> str:
 
 def _is_scored(out: Path, spec: RunSpec) -> bool:
     """True if the final scores of this very exam are there."""
-    return any(r["final"] and r["evals_key"] == evals_key(spec) for r in read_lines(out / "scores.jsonl"))
+    key = evals_key(spec)
+    rows = read_lines(out / "scores.jsonl")
+    return any(r["final"] and r["evals_key"] == key and r["task"] == "bpb/macro" for r in rows)
+
+
+def _leave_out(path: Path, key: str) -> None:
+    """Takes the final scores of an exam that was broken off out of the file."""
+    rows = read_lines(path)
+    kept = [r for r in rows if not (r["final"] and r["evals_key"] == key)]
+    if len(kept) < len(rows):
+        tmp = path.with_name(f".{path.name}.tmp")
+        tmp.unlink(missing_ok=True)
+        for row in kept:
+            append_line(tmp, row, sync=True)
+        os.replace(tmp, path)
 
 
 def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from mixlab import pipeline
+from filelock import FileLock
+
+from mixlab import claims, jobs, pipeline
 from mixlab.errors import MixlabError
 from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
-from mixlab.types import Corpus, RunSpec
-from mixlab.workspace import Workspace, read_json, write_json
+from mixlab.results.listing import read_object
+from mixlab.types import Corpus, ModelSpec, RunSpec
+from mixlab.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.5
@@ -64,34 +67,74 @@ def rehearse_all(
 
 
 def run_all(
-    told: Sequence[Rehearsal], ws: Workspace, *, name: str, workers: int, watch: Watch | None = None
+    told: Sequence[Rehearsal],
+    ws: Workspace,
+    *,
+    name: str,
+    workers: int,
+    watch: Watch | None = None,
+    fail_fast: bool = False,
+    retry_failed: bool = False,
 ) -> Progress:
     """Trains what is not finished yet, `workers` at a time, and says how it went; failures do not stop the others.
 
-    Raises KeyboardInterrupt after the running ones have written their checkpoints.
+    A run that another machine trains is left to it until it is done or given up. One that failed for good is told as
+    failed and not trained again, unless `retry_failed`; `fail_fast` stops at the first failure, with checkpoints.
+    Raises KeyboardInterrupt after the running ones have written their checkpoints; a second one ends them at once.
     """
     _list(ws, name, [t.path.name for t in told])
-    todo = list({t.key + str(t.spec.seed): t for t in told if not t.is_done}.values())
+    todo = list({t.path.name: t for t in told if not t.is_done}.values())
     state = Progress(total=len(told), cached=len(told) - len(todo), done=len(told) - len(todo))
+    for task in [] if retry_failed else [t for t in todo if t.failure]:
+        todo.remove(task)
+        state.failed[task.path.name] = f"{task.failure} (it failed before; --retry-failed tries again)"
     crew = [_Worker(ws.root, name) for _ in range(min(workers, len(todo)))]
+    watching, grace = claims.Watching(ws), GRACE_S
     try:
         while todo or any(w.task for w in crew):
-            for i, worker in enumerate(crew):
-                if worker.task is None and todo:
-                    if not worker.is_alive():
-                        crew[i] = worker = _Worker(ws.root, name)
-                    worker.give(todo.pop(0))
+            _hand_out(crew, todo, state, watching, lambda: _Worker(ws.root, name))
             _collect(crew, state)
             state.running = {w.task.path.name: _share(w.task.path) for w in crew if w.task}
             if watch:
                 watch(state)
+            if fail_fast and state.failed:
+                _stop(crew)
+                break
+            if jobs.is_cancelled():
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
+        grace = 0.0  # should a second one come while they stop
         _stop(crew)
         raise
     finally:
         for worker in crew:
-            worker.close()
+            worker.close(grace)
     return state
+
+
+def _hand_out(
+    crew: list["_Worker"],
+    todo: list[Rehearsal],
+    state: Progress,
+    watching: claims.Watching,
+    hire: Callable[[], "_Worker"],
+) -> None:
+    """Gives every idle worker a run that no other machine has, of the shape it had before if there is one."""
+    for task in [t for t in todo if t.is_done]:  # by another machine
+        todo.remove(task)
+        state.done += 1
+    for i, worker in enumerate(crew):
+        if worker.task is not None:
+            continue
+        free = (
+            t for t in sorted(todo, key=lambda t: t.spec.model != worker.shape) if not watching.is_taken(t.path.name)
+        )
+        if (task := next(free, None)) is None:
+            continue
+        if not worker.is_alive():
+            crew[i] = worker = hire()
+        todo.remove(task)
+        worker.give(task)
 
 
 class _Worker:
@@ -101,27 +144,31 @@ class _Worker:
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, root, sweep), daemon=False)
-        self.process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: the parent decides what Ctrl-C means
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         self.task: Rehearsal | None = None
+        self.shape: ModelSpec | None = None
 
     def give(self, task: Rehearsal) -> None:
-        self.task = task
+        self.task, self.shape = task, task.spec.model
         self.pipe.send(task.spec)
 
     def is_alive(self) -> bool:
         return self.process.is_alive()
 
-    def close(self) -> None:
+    def close(self, grace: float) -> None:
         self.pipe.close()
-        self.process.join(timeout=GRACE_S)
+        self.process.join(timeout=grace)
         if self.process.is_alive():
             self.process.kill()
 
 
 def _serve(pipe: Connection, root: Path, sweep: str) -> None:
     """A worker's life: a spec comes in, None or the reason of a failure goes out; ends when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     ws = Workspace.open(root)
     while True:
         try:
@@ -140,6 +187,9 @@ def _serve(pipe: Connection, root: Path, sweep: str) -> None:
 def _collect(crew: Sequence[_Worker], state: Progress) -> None:
     """Waits a moment for any worker to report or to die."""
     busy = [w for w in crew if w.task]
+    if not busy:
+        time.sleep(POLL_S)
+        return
     ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=POLL_S)
     for worker in busy:
         assert worker.task is not None
@@ -176,17 +226,15 @@ def _stop(crew: Sequence[_Worker]) -> None:
 
 def _share(run: Path) -> float:
     """Share of a run's steps that its status file reports."""
-    if not (run / "status.json").exists():
-        return 0.0
-    status = read_json(run / "status.json")
-    return status["step"] / max(1, status["steps"])
+    status = read_object(run / "status.json")
+    return status.get("step", 0) / max(1, status.get("steps", 1))
 
 
 def _list(ws: Workspace, name: str, runs: Sequence[str]) -> None:
     """Writes down which runs a sweep asked for, beside those it asked for before."""
     ws.sweeps.mkdir(parents=True, exist_ok=True)
     path = ws.sweeps / f"{name}.json"
-    before = read_json(path) if path.exists() else {"runs": [], "created_at": time.time()}
-    write_json(
-        path, {"name": name, "created_at": before["created_at"], "runs": list(dict.fromkeys([*before["runs"], *runs]))}
-    )
+    with FileLock(ws.sweeps / f".{name}.lock"):
+        before = {"runs": [], "created_at": time.time(), **read_object(path)}
+        both = list(dict.fromkeys([*before["runs"], *runs]))
+        write_json(path, {"name": name, "created_at": before["created_at"], "runs": both})

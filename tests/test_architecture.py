@@ -17,6 +17,7 @@ ORDER = [
         "claims",
         "jobs",
         "handover",
+        "lengths",
         "exam",
         "pipeline",
         "sweep",

@@ -41,6 +41,25 @@ def compare(run_a: str, run_b: str, as_json: AsJson = False) -> None:
     showing.comparison(Workspace.open(), run_a, run_b, as_json=as_json)
 
 
+@app.command("eval")
+def evaluate(
+    run_id: str,
+    suite: Annotated[str, typer.Option(help="live, full, code, or a YAML file or folder of your own.")] = "full",
+    tasks: Annotated[
+        Path | None, typer.Option(envvar="MIXLAB_TASKS", help="Folder of the task files (default: beside the YAML).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Task scores for a finished run, without training again; what was asked before is not asked again."""
+    from mixlab import exam, show_tasks
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    show_tasks.scores(run.name, exam.sit(run, ws, suite, tasks), as_json=as_json)
+
+
 @app.command("export")
 def export(
     run_id: str,
@@ -151,3 +170,23 @@ def rerun(run_id: str, as_json: AsJson = False) -> None:
             showing.say(line)
     if not told["is_identical"]:
         sys.exit(RunFailed.exit_code)
+
+
+@app.command("lengths")
+def lengths(run_id: str, as_json: AsJson = False) -> None:
+    """Bits per byte of a finished run at 1, 2, 4 and 8 times the length it was trained at."""
+    from dataclasses import asdict
+
+    from mixlab import lengths as longer
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    found = longer.by_length(run, ws)
+    if as_json:
+        showing.print_json([asdict(length) for length in found])
+        return
+    sources = list(found[0].bpb)
+    rows = [(f"{x.factor}×", x.seq_len, x.long_docs, *(x.bpb[s] for s in sources)) for x in found]
+    showing.table(run.name, ("length", "tokens", "documents that fill it", *(f"bpb {s}" for s in sources)), rows)

@@ -18,7 +18,7 @@ OBJECTS = ("run.json", "plan.json", "status.json", "done.json")
 KEYS = {
     "metrics.jsonl": ("step",),
     "scores.jsonl": ("task", "metric", "step", "final", "evals_key"),
-    "samples.jsonl": ("step", "prompt_id", "seed"),
+    "samples.jsonl": None,
     "events.jsonl": None,
     "annotations.jsonl": None,
 }

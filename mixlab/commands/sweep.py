@@ -1,0 +1,107 @@
+"""`mixlab sweep …`: many runs, in the foreground or detached, as a file says or as Optuna asks."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
+from mixlab.errors import ConfigError, MixlabError
+
+PREEMPTED = 75  # EX_TEMPFAIL: nothing is wrong, run me again
+
+
+def sweep(
+    name: Annotated[str, typer.Argument(help="sweeps/NAME.yaml, or overrides alone such as seed=0,1,2")],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    workers: Workers = CORES,
+    device: Device = "cpu",
+    devices: Devices = 1,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="In the background; `mixlab runs status` finds it.")] = False,
+    optimize: Annotated[str | None, typer.Option(help="Lower this score by choosing weights, e.g. macro.")] = None,
+    trials: Annotated[int, typer.Option(help="With --optimize: runs in all, those before counted.")] = 20,
+) -> None:
+    """Many runs; those already finished are not trained again."""
+    from mixlab import compose, jobs, show
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    typed = list(overrides or [])
+    file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
+    specs = compose.expand(file, typed, Path.cwd())  # mistakes are told before anything starts
+    if detach:
+        words = [w for w in sys.argv[1:] if w != "--detach"]
+        show.say(f"{jobs.launch(ws, words)}\nmixlab runs status | mixlab runs cancel JOB | mixlab runs tail JOB")
+        return
+    from mixlab import sweep as sweeping
+    from mixlab.results.speeds import measured
+
+    options: dict[str, Any] = {"workers": workers, "fail_fast": fail_fast, "retry_failed": retry_failed}
+    code, requeue = 1, _Requeue()
+    try:
+        with show.progress() as watch, requeue:
+            if optimize is not None:
+                if len(specs) != 1:
+                    raise ConfigError(f"--optimize chooses the weights of one run, but {name} describes {len(specs)}.")
+                from mixlab import optimize as search
+
+                made = search.optimize(specs[0], ws, optimize, trials, name=file or "adhoc", watch=watch, **options)
+                names, failed = made
+            else:
+                speeds = measured(ws) if dry_run else ()
+                told = sweeping.rehearse_all(specs, ws, watch.stage, device=device, speeds=speeds)
+                if dry_run:
+                    show.rehearsal(told, as_json=as_json, devices=devices)
+                    code = 0
+                    return
+                state = sweeping.run_all(told, ws, name=file or "adhoc", watch=watch.sweep, **options)
+                names, failed = [t.path.name for t in told], state.failed
+        publish(ws)
+        show.outcome(ws, names, failed, as_json=as_json)
+        code = 3 if failed else 0
+    except KeyboardInterrupt:
+        code = PREEMPTED if requeue.was_asked else 130
+        if code == PREEMPTED:
+            sys.stderr.write("stopped by SIGTERM: checkpoints are written; the same command continues.\n")
+            sys.exit(code)
+        raise
+    except MixlabError as e:
+        code = e.exit_code
+        raise
+    finally:
+        jobs.ended(code)
+    if code:
+        sys.exit(code)
+
+
+class _Requeue:
+    """While it is open, SIGTERM means what Ctrl-C means, but for the exit code."""
+
+    was_asked = False
+
+    def __enter__(self) -> "_Requeue":
+        self.before = signal.signal(signal.SIGTERM, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+    def _asked(self, *_: object) -> None:
+        self.was_asked = True
+        raise KeyboardInterrupt
+
+
+def publish(ws: Any) -> None:
+    """Publishing may never fail a run: the truth is already in the run's own files."""
+    from mixlab.results import store
+
+    try:
+        store.publish(ws)
+    except (OSError, MixlabError) as e:
+        sys.stderr.write(f"warning: the index {ws.database} was not renewed ({e}); it is rebuilt next time.\n")

@@ -1,0 +1,108 @@
+"""Which weights give the lowest score, searched one run after another by Optuna (extra `optimize`).
+
+Nothing but the runs is kept: a search asked again is told of every finished run of its sweep and recipe first, so it
+goes on where it stopped, on any machine. Weights: w = -log(u) / sum(-log(u)), u uniform, is uniform on the simplex.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mixlab import pipeline, sweep
+from mixlab.errors import ConfigError, EnvironmentFault, nearest
+from mixlab.pipeline import Rehearsal
+from mixlab.results.listing import describe
+from mixlab.types import Mixture, RunSpec
+from mixlab.workspace import Workspace, read_json, write_json
+
+LEAST = 1e-4  # u stays this far from 0 and 1: else a weight is 0 or all
+
+
+def optimize(
+    spec: RunSpec, ws: Workspace, score: str, trials: int, *, name: str, watch: Any, workers: int, **options: bool
+) -> tuple[list[str], dict[str, str]]:
+    """Run ids and failures (run id -> why) of `trials` runs of `spec` with weights that lower `score`.
+
+    `score`: macro, or a source whose bits per byte count. Asks for `workers` mixes at a time; writes
+    `sweeps/<name>-optimize-<key>.json`, which says what was asked. ConfigError for an unknown score, EnvironmentFault
+    without Optuna.
+    """
+    study = _study(spec.seed)
+    sources = sorted(s.name for s in spec.sources)
+    score = score.removeprefix("bpb_").removeprefix("bpb/")
+    if score not in ["macro", *sources]:
+        raise ConfigError(f"--optimize {score}: there is no such score.{nearest(score, ['macro', *sources])}")
+    corpora = pipeline.prepare(spec, ws, watch.stage)
+    plain = pipeline.rehearse(spec, corpora, ws)
+    path = ws.sweeps / f"{name}-optimize-{score}-{_recipe(plain)}.json"
+    asked: list[dict[str, Any]] = read_json(path)["trials"] if path.exists() else []
+    failed: dict[str, str] = {}
+    ids: list[str] = []
+    while len(ids) < trials:
+        batch = asked[len(ids) : len(ids) + workers] or _ask(study, sources, min(workers, trials - len(ids)))
+        told = [_rehearsed(spec, b, len(ids) + i, corpora, ws) for i, b in enumerate(batch)]
+        asked = [*asked[: len(ids)], *batch, *asked[len(ids) + len(batch) :]]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"name": path.stem, "runs": [*ids, *(t.path.name for t in told)], "trials": asked})
+        state = sweep.run_all(told, ws, name=f"{name}-optimize", workers=workers, watch=watch.sweep, **options)
+        failed |= state.failed
+        for one, run in zip(batch, told, strict=True):
+            _tell(study, one, _value(run.path, score))
+            ids.append(run.path.name)
+        if failed and options.get("fail_fast"):
+            break
+    return ids, failed
+
+
+def weights_of(u: Mapping[str, float]) -> dict[str, float]:
+    """Weights on the simplex for numbers in (0, 1): uniform over mixtures if the numbers are.
+
+    >>> weights_of({"code": 0.5, "wiki": 0.25})
+    {'code': 0.333333333, 'wiki': 0.666666667}
+    """
+    parts = {s: -math.log(x) for s, x in u.items()}
+    total = sum(parts.values())
+    return {s: round(p / total, 9) for s, p in parts.items()}
+
+
+def _study(seed: int) -> Any:
+    try:
+        import optuna
+    except ImportError as e:
+        raise EnvironmentFault("--optimize needs Optuna: pip install 'mixlab[optimize]'") from e
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
+
+
+def _ask(study: Any, sources: Sequence[str], n: int) -> list[dict[str, float]]:
+    """The numbers behind the next `n` mixtures."""
+    trials = [study.ask() for _ in range(n)]
+    return [{s: round(t.suggest_float(s, LEAST, 1 - LEAST), 9) for s in sources} for t in trials]
+
+
+def _tell(study: Any, u: Mapping[str, float], value: float | None) -> None:
+    """Adds what came out; a diverged run is told as one that failed."""
+    import optuna
+
+    space: dict[str, Any] = {s: optuna.distributions.FloatDistribution(LEAST, 1 - LEAST) for s in u}
+    state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
+    study.add_trial(optuna.trial.create_trial(params=dict(u), distributions=space, value=value, state=state))
+
+
+def _rehearsed(spec: RunSpec, u: Mapping[str, float], i: int, corpora: Any, ws: Workspace) -> Rehearsal:
+    mix = Mixture(name=f"trial{i:03d}", rule="weights", weights=weights_of(u))
+    return pipeline.rehearse(replace(spec, name=mix.name, mixture=mix), corpora, ws)
+
+
+def _value(run: Path, score: str) -> float | None:
+    told = describe(run)
+    return told["bpb_macro"] if score == "macro" else told["bpb"].get(score)
+
+
+def _recipe(told: Rehearsal) -> str:
+    """Names what stays the same from trial to trial: the run with its mixture left out."""
+    return pipeline.key_of(
+        "runs", 1, replace(told.spec, mixture=Mixture()), {d.source: d.corpus for d in told.plan.draws}
+    )
