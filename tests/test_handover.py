@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixlab import handover, pipeline
+from mixlab import handover, lengths, pipeline
 from mixlab.compose import spec_of
 from mixlab.data import tokenizer
 from mixlab.errors import ConfigError, MissingError
@@ -82,6 +82,10 @@ def test_the_command_exports_and_refuses(project, ws):
     again = mixlab("runs", "export", "uniform", "--to", "hf", "hf", cwd=project)
     assert again.returncode == 2 and "not empty" in again.stderr
     assert "Known: hf" in mixlab("runs", "export", "uniform", "--to", "onnx", "x", cwd=project).stderr
+    found = lengths.by_length(out, ws)
+    assert [(x.factor, x.seq_len) for x in found] == [(1, 32), (2, 64), (4, 128), (8, 256)]
+    assert found[-1].long_docs > 0 and len({x.bpb["macro"] for x in found}) == 4
+    assert found[-1].bpb["macro"] < 1.1 * found[0].bpb["macro"]  # ALiBi's claim, with room for 16 steps of training
     (out / "done.json").unlink()
     with pytest.raises(MissingError, match="has not finished"):
         handover.export_run(out, ws, project / "b")
