@@ -225,7 +225,7 @@ def last_checkpoints_sd(values: Sequence[float], *, detrend: bool = True) -> Noi
 
 
 def same_exam(rows: Sequence[Mapping[str, str]]) -> None:
-    """ConfigError unless the score rows of a task carry one suite, prompt and tokenizer hash: else they do not compare."""
+    """ConfigError unless score rows of a task carry one suite, prompt and tokenizer hash: others do not compare."""
     for task in sorted({row["task"] for row in rows}):
         for name in ("suite_hash", "prompt_hash", "tokenizer_hash"):
             found = sorted({str(row[name]) for row in rows if row["task"] == task})

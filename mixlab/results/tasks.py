@@ -1,0 +1,155 @@
+"""Task scores compared: two runs item by item, a court over metrics, clean items against dirty ones.
+
+Reads the store's views (results/marks.py); writes nothing. Scores of different suites, prompts or tokenizers are
+refused, not compared.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixlab.errors import MissingError
+from mixlab.results.compare import Difference
+from mixlab.results.marks import METRICS
+from mixlab.results.statistics import decision_accuracy, items_difference, mcnemar_of, same_exam, signal_to_noise
+from mixlab.results.store import Store
+
+LEAST_SNR = 2.0
+"""Signal-to-noise from which a metric may rank mixes (reference/evaluation.md 6: the badge "no signal here")."""
+LEAST_MONOTONICITY = 0.5
+"""Spearman of step and score, averaged over runs, from which a metric follows training (FineTasks)."""
+LEAST_AGREEMENT = 0.5
+"""Share of pairs of runs that a metric must at least order as macro bpb does; below, it says the contrary."""
+
+
+def compare_items(store: Store, run_a: str, run_b: str, task: str, metric: str = "gold_bpb") -> dict[str, Any]:
+    """B minus A on one task, item by item: `difference` (Difference, clustered) and, for accuracies, McNemar's `p`.
+
+    MissingError for a metric there is not, or where the runs share no scored item; ConfigError for mixed hashes. This
+    is the noise of items alone: `statistics.verdict` adds that of training before it names a winner.
+    """
+    if metric not in METRICS[:-2]:
+        raise MissingError(f"there is no metric '{metric}' of items. Known: {', '.join(METRICS[:-2])}.")
+    rows = store.sql(
+        f"""SELECT run_id, step, task, item, cluster, suite_hash, prompt_hash, tokenizer_hash, {metric} AS value
+            FROM item_mark WHERE task = ? AND run_id IN (?, ?)
+            QUALIFY step = max(step) OVER (PARTITION BY run_id, task)""",
+        [task, run_a, run_b],
+    )
+    same_exam(rows.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
+    sides = [rows[rows["run_id"] == run].set_index("item").sort_index() for run in (run_a, run_b)]
+    if any(side.empty for side in sides):
+        raise MissingError(f"task '{task}' is not scored for both runs: `mixlab runs eval RUN` does it.")
+    a, b = sides
+    clusters = [c or str(i) for c, i in zip(a["cluster"], a.index, strict=True)]
+    told: dict[str, Any] = {
+        "difference": items_difference(b["value"].to_numpy(), a["value"].to_numpy(), clusters),
+        "n": len(a),
+    }
+    if metric.startswith("acc") or metric == "exact":
+        told["p_mcnemar"] = mcnemar_of(b["value"].to_numpy(), a["value"].to_numpy())
+    return told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What the court says of one (task, metric)."""
+
+    task: str
+    metric: str
+    snr: float | None
+    """Signal over these runs, over the noise of their last checkpoints."""
+    monotonicity: float | None
+    """Mean Spearman of step and score, the sign turned so that better is higher."""
+    agreement: float | None
+    """Share of pairs of runs ordered as macro bpb orders them."""
+    is_muted: bool
+    reason: str
+    """Why it may not rank mixes here; empty if it may."""
+
+
+def court(
+    curves: Mapping[tuple[str, str], Sequence[Sequence[float]]], better: Mapping[str, bool], bpb: Sequence[float]
+) -> list[Finding]:
+    """One finding per (task, metric) over the runs of a sweep.
+
+    `curves`: (task, metric) -> one score series per run over its checkpoints, equally many; `better`: metric -> higher
+    is better; `bpb`: macro bpb of each run at its end.
+    """
+    return [
+        _judge(task, metric, np.asarray(runs, np.float64), better[metric], bpb)
+        for (task, metric), runs in sorted(curves.items())
+    ]
+
+
+def court_of(store: Store, run_ids: Sequence[str]) -> list[Finding]:
+    """The court over scores as stored: live and final ones of these runs, where all have the same checkpoints."""
+    scores = store.scores(run_ids)
+    macro = store.sql("SELECT run_id, bpb_macro FROM run_wide").set_index("run_id")["bpb_macro"]
+    tasks = scores[~scores["task"].str.startswith("bpb/")]
+    curves: dict[tuple[str, str], list[list[float]]] = {}
+    better: dict[str, bool] = {}
+    for task, metric in sorted(set(zip(tasks["task"], tasks["metric"], strict=True))):
+        rows = tasks.query("task == @task and metric == @metric")
+        table = rows.pivot_table(index="run_id", columns="step", values="value", aggfunc="last").reindex(list(run_ids))
+        if not table.empty and table.notna().all(axis=None):
+            curves[task, metric] = table.to_numpy().tolist()
+            better[metric] = bool(rows["higher_is_better"].iloc[0])
+    return court(curves, better, [float(x) for x in macro.reindex(list(run_ids))])
+
+
+def split(values: Sequence[float], items: Sequence[int], dirty: Collection[int]) -> dict[str, Any]:
+    """A score on all, clean and dirty items, and dirty minus clean with its (unpaired) noise.
+
+    `dirty`: ids of items found in the training sources. MissingError if one side is empty.
+    """
+    x, is_dirty = np.asarray(values, np.float64), np.array([item in dirty for item in items])
+    if is_dirty.all() or not is_dirty.any():
+        raise MissingError(f"{int(is_dirty.sum())} of {len(x)} items are contaminated: there is no split to compare.")
+    clean, found = x[~is_dirty], x[is_dirty]
+    enough = min(len(clean), len(found)) > 1
+    stderr = float(np.sqrt(clean.var(ddof=1) / len(clean) + found.var(ddof=1) / len(found))) if enough else None
+    gap = Difference(
+        mean=float(found.mean() - clean.mean()),
+        stderr=stderr,
+        df=max(min(len(clean), len(found)) - 1, 1),
+        n=len(x),
+        method=f"{len(found)} dirty against {len(clean)} clean items",
+    )
+    return {"all": float(x.mean()), "clean": float(clean.mean()), "dirty": float(found.mean()), "difference": gap}
+
+
+def _judge(task: str, metric: str, runs_RC: np.ndarray, higher: bool, bpb: Sequence[float]) -> Finding:
+    """R runs, C checkpoints."""
+    sign = 1 if higher else -1
+    last = min(5, runs_RC.shape[1])
+    snr = signal_to_noise(runs_RC[:, -last:]) if last > 1 and len(runs_RC) > 1 else None
+    rho = [_spearman(run * sign) for run in runs_RC] if runs_RC.shape[1] > 2 else []
+    monotonicity = float(np.mean(rho)) if rho else None
+    agreement = decision_accuracy(sign * runs_RC[:, -1], -np.asarray(bpb)) if len(runs_RC) > 1 else None
+    reasons = []
+    if snr is not None and not snr >= LEAST_SNR:
+        reasons.append(f"signal-to-noise {snr:.1f} is below {LEAST_SNR:g}")
+    if monotonicity is not None and monotonicity < LEAST_MONOTONICITY:
+        reasons.append(f"it does not follow training (Spearman {monotonicity:.2f} below {LEAST_MONOTONICITY:g})")
+    if agreement is not None and agreement < LEAST_AGREEMENT:
+        reasons.append(f"it orders {agreement:.0%} of the pairs as bpb does")
+    if snr is None:
+        reasons.append("there are too few runs or checkpoints to know its noise")
+    return Finding(
+        task=task,
+        metric=metric,
+        snr=snr,
+        monotonicity=monotonicity,
+        agreement=agreement,
+        is_muted=bool(reasons),
+        reason="; ".join(reasons),
+    )
+
+
+def _spearman(values: np.ndarray) -> float:
+    """Rank correlation with the order; 0 for a constant."""
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(float)
+    return 0.0 if np.ptp(values) == 0 else float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
