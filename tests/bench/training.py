@@ -1,4 +1,4 @@
-"""Training tokens per second of mixlab's MPT and trainer against transformers 5.17.0 `MptForCausalLM` with
+"""Training tokens per second of mixlab's MPT and trainer against transformers' `MptForCausalLM` (requirements.txt) and
 `torch.optim.AdamW`: one process, one thread, fp32, the same shape, ids and batch, alternating in rounds, medians. Both
 sides do forward, backward, clipping and the optimizer's step; ours also its guard and logbook. `share of sgemm`: of the
 FLOP/s that a 512-cube float32 product reached in the same run, by the model's own FLOPs (causal half of the attention).
