@@ -5,7 +5,7 @@ import pytest
 
 from mixlab.errors import ConfigError, MissingError
 from mixlab.results.store import Store
-from mixlab.results.tasks import compare_items, court, split
+from mixlab.results.court import compare_items, court, split
 from mixlab.workspace import append_lines
 
 
