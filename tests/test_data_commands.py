@@ -1,0 +1,27 @@
+"""`mixlab data dedup` and `mixlab data contamination`, as a user types them."""
+
+import json
+
+from tests.conftest import documents, mixlab
+
+SOURCES = ("source=[lists,prose]", "cleaning=none")
+
+
+def test_dedup_tells_what_went_and_how_far_to_trust_it(project):
+    told = mixlab("data", "dedup", *SOURCES, "--json", cwd=project)
+    assert told.returncode == 0, told.stderr
+    facts = json.loads(told.stdout)
+    assert facts["per_source"]["prose"] == {"docs_in": 60, "removed": 0}
+    assert [p["recall"] for p in facts["planted"][:1]] == [1.0] and facts["detection"]["0.8"] > 0.99
+
+
+def test_contamination_finds_planted_items_and_its_own(project):
+    rows = [json.dumps({"context": d["text"], "continuation": "so"}) for d in documents("prose", 3)]
+    (project / "mine.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    asked = ("data", "contamination", "--tasks", "mine.jsonl", *SOURCES)
+    told = mixlab(*asked, "--policy", "drop", "--json", cwd=project)
+    assert told.returncode == 0, told.stderr
+    facts = json.loads(told.stdout)
+    assert facts["sources"]["prose"]["dropped"] == 3 and facts["sources"]["lists"]["dropped"] == 0
+    assert all(s["planted"] == s["found"] > 0 for s in facts["sources"].values())
+    assert mixlab(*asked, "--policy", "burn", cwd=project).returncode == 2
