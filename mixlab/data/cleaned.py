@@ -6,7 +6,10 @@ Reads manifests; writes nothing.
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from mixlab.data import clean
+from mixlab.data.documents import damage_named
 from mixlab.data.profiles import steps_of
 from mixlab.data.rulebook import Rule, rules_of
 from mixlab.errors import MissingError, nearest
@@ -37,7 +40,7 @@ def cleaned_sources(ws: Workspace, source: str | None = None) -> list[Cleaned]:
     newest: dict[str, Path] = {}
     for path in sorted((ws.root / "clean").glob("*-????????"), key=lambda p: p.stat().st_mtime):
         name = path.name.rpartition("-")[0]
-        if is_complete(path) and (path / "verdicts.parquet").exists() and source in (None, name, path.name):
+        if is_complete(path) and source in (None, name, path.name) and _has_all_columns(path / "verdicts.parquet"):
             newest[name] = path
     if not newest:
         there = {p.name.rpartition("-")[0] for p in (ws.root / "clean").glob("*-????????") if is_complete(p)}
@@ -49,6 +52,12 @@ def cleaned_sources(ws: Workspace, source: str | None = None) -> list[Cleaned]:
         Cleaned(source=n, path=p, profile=read_manifest(p)["profile"], bytes_per_token=_bytes_per_token(ws, n))
         for n, p in sorted(newest.items())
     ]
+
+
+def _has_all_columns(path: Path) -> bool:
+    """False for verdicts of an older version, which the same command makes anew under another key."""
+    with damage_named(path):
+        return set(clean.VERDICTS.names) <= set(pq.read_schema(path).names)
 
 
 def raw_of(ws: Workspace, told: Cleaned) -> Path:
