@@ -78,6 +78,10 @@ class MPT(nn.Module):
         With a cache the T tokens follow those in it: its keys are used, theirs are added, `doc_ids_BS` covers both,
         and the reference attention is used. Any length goes: ALiBi knows no last position.
         """
+        if ids_BT.dim() != 2 or ids_BT.is_floating_point():
+            raise ConfigError(
+                f"token ids are whole numbers of shape (rows, tokens), not {ids_BT.dtype} {tuple(ids_BT.shape)}."
+            )
         n_before = cache[0][0].shape[2] if cache else 0
         view = View(
             slopes=self.slopes,

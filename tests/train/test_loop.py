@@ -16,6 +16,7 @@ import torch
 from tiny_run import MODEL, ROWS, SEQ_LEN, SPEC, FakeLoader, logged, run, status
 
 from mixlab.errors import ConfigError, EnvironmentFault
+from mixlab.model.mpt import MPT
 from mixlab.train import logbook
 from mixlab.workspace import read_lines
 
@@ -151,6 +152,19 @@ def test_a_full_disk_is_a_sentence_and_the_checkpoint_is_kept(whole, tmp_path, m
 def test_a_token_beyond_the_vocabulary_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="vocab_size=8"):
         run(tmp_path, model=replace(MODEL, vocab_size=8))
+
+
+def test_ids_of_another_shape_are_refused():
+    with pytest.raises(ConfigError, match=r"shape \(rows, tokens\), not torch\.int64 \(5,\)"):
+        MPT(MODEL)(torch.arange(5))
+    with pytest.raises(ConfigError, match=r"not torch\.float32"):
+        MPT(MODEL)(torch.zeros(1, 5))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFault, match=r"cannot write .*it lies below something that is no folder"):
+        run(tmp_path / "file" / "run")
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path):
