@@ -5,19 +5,22 @@ runs of one recipe (same sources, model, budget and exam; other mixture, other s
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mixlab.advise import ledger
-from mixlab.advise.fits import PREFIX
+from mixlab.advise.fits import PREFIX, fit
+from mixlab.advise.objective import Objective, objective_of
 from mixlab.advise.region import Limits
 from mixlab.advise.target import Target
 from mixlab.advise.verdict import Verdict, Wish, recommend
 from mixlab.errors import ConfigError, MissingError, PlanError, nearest
+from mixlab.mix import swarm
 from mixlab.mix.simplex import apportion
 from mixlab.workspace import Workspace, read_json
 
@@ -102,6 +105,26 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
         natural=facts.natural,
         recipe=used[0]["recipe"],
     )
+
+
+def fitted(rows: Sequence[Row], ws: Workspace, ask: Ask) -> tuple[Objective, Limits, float]:
+    """The objective fitted to the comparable runs, the caps that their epochs set, and the dollars of one such run."""
+    used, _, _ = comparable(rows, ask.sweep)
+    facts = facts_of(ws, used[0]["run_id"])
+    told = table(used)
+    objective = objective_of([fit(told, m) for m in _metrics(ask.metrics, sorted(used[0]["bpb"]))])
+    target = _target(facts, ask)
+    return objective, Limits(caps=target.caps()), target.price()[1]
+
+
+def designs(objective: Objective) -> Callable[[int, int], np.ndarray]:
+    """(n, seed) -> weights (n, m) of the sweep that mixlab would design over these sources."""
+    even = dict.fromkeys(objective.sources, 1.0)
+
+    def drawn(n: int, seed: int) -> np.ndarray:
+        return np.array([[m.weights[s] for s in objective.sources] for m in swarm.design(even, n, seed)])
+
+    return drawn
 
 
 def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row], int, tuple[str, ...]]:

@@ -48,6 +48,11 @@ class CV:
     """Rank correlation within the best quarter of the runs; None below 16 runs."""
     regret_at_1: float
     """Metric of the run predicted best, minus that of the best run."""
+    regret_at_5: float
+    """The same for the best of the five runs predicted best."""
+    decision_accuracy: float | None
+    """Share of pairs of runs ordered rightly, of those further apart than two sds of the noise between seeds (known
+    where mixes were repeated, else every pair); None if there is no such pair."""
     coverage: dict[float, float]
     """Nominal level -> share of rows inside the corrected interval, its width learned on the other half."""
     predicted: np.ndarray
@@ -94,8 +99,9 @@ def left_out(
 
 def figures(observed: np.ndarray, predictions: list[LeftOut], groups: np.ndarray) -> CV:
     """The figures of out-of-fold predictions of a metric where lower is better, averaged over the repeats."""
-    per_repeat = np.array([_point_figures(observed, p.mean) for p in predictions])
-    spearman, kendall, mae, rmse, q2, top, regret = per_repeat.mean(0)
+    noise = _noise(observed, groups)
+    per_repeat = np.array([_point_figures(observed, p.mean, noise) for p in predictions])
+    spearman, kendall, mae, rmse, q2, top, regret, regret5, decided = per_repeat.mean(0)
     covered = np.array([_coverage(observed, p, groups) for p in predictions]).mean(0)
     mixes = int(groups.max()) + 1
     return CV(
@@ -108,13 +114,36 @@ def figures(observed: np.ndarray, predictions: list[LeftOut], groups: np.ndarray
         q2=float(q2),
         top_quarter_spearman=None if np.isnan(top) else float(top),
         regret_at_1=float(regret),
+        regret_at_5=float(regret5),
+        decision_accuracy=None if np.isnan(decided) else float(decided),
         coverage=dict(zip(LEVELS, covered.tolist(), strict=True)),
         predicted=np.mean([p.mean for p in predictions], axis=0),
         observed=observed,
     )
 
 
-def _point_figures(y: np.ndarray, p: np.ndarray) -> list[float]:
+def _noise(y: np.ndarray, groups: np.ndarray) -> float:
+    """Pooled sd within mixes run more than once; 0 if none was."""
+    counts = np.bincount(groups)
+    if (counts < 2).all():
+        return 0.0
+    means = np.bincount(groups, y) / counts
+    return float(np.sqrt(((y - means[groups]) ** 2).sum() / (len(y) - len(counts))))
+
+
+def decision_accuracy(y: np.ndarray, p: np.ndarray, noise: float) -> float:
+    """Share of pairs that `p` orders as `y` does, of those more than two `noise` sds apart; nan if there is none.
+
+    >>> decision_accuracy(np.array([1.0, 1.1, 3.0]), np.array([2.0, 1.0, 4.0]), 0.5)
+    1.0
+    """
+    i, j = np.triu_indices(len(y), 1)
+    gap = y[i] - y[j]
+    clear = np.abs(gap) > 2 * noise
+    return float(np.mean(gap[clear] * (p[i] - p[j])[clear] > 0)) if clear.any() else float("nan")
+
+
+def _point_figures(y: np.ndarray, p: np.ndarray, noise: float) -> list[float]:
     error = p - y
     best = np.argsort(y, kind="stable")[: len(y) // 4]
     top = spearman(y[best], p[best]) if len(best) >= MIN_TOP else float("nan")
@@ -122,7 +151,8 @@ def _point_figures(y: np.ndarray, p: np.ndarray) -> list[float]:
     q2 = 1 - np.mean(error**2) / y.var()
     tau = float(tau) if np.isfinite(tau) else 0.0
     mae, rmse = np.abs(error).mean(), np.sqrt(np.mean(error**2))
-    return [spearman(y, p), tau, mae, rmse, q2, top, y[p.argmin()] - y.min()]
+    five = y[np.argsort(p, kind="stable")[:5]].min() - y.min()
+    return [spearman(y, p), tau, mae, rmse, q2, top, y[p.argmin()] - y.min(), five, decision_accuracy(y, p, noise)]
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -97,3 +97,133 @@ def _groups(told: list[str] | None):
         members = tuple(n.strip() for n in names.split("+"))
         found.append(Group(sources=members, **({"most": share} if sign == "<=" else {"least": share})))
     return tuple(found)
+
+
+@app.command("replay")
+def replay(
+    folder: Path,
+    metric: Annotated[str | None, typer.Option(help="A metric of the table; default: its first.")] = None,
+    runs: Annotated[str, typer.Option(help="Numbers of runs to learn from, by commas.")] = "64",
+    methods: Annotated[
+        str, typer.Option(help="By commas; the default method always takes part.")
+    ] = "gp,lightgbm,ridge",
+    subsets: Annotated[int, typer.Option(help="Random subsets per number of runs.")] = 3,
+    noise: Annotated[float, typer.Option(help="Sd between seeds, if known: closer pairs decide nothing.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """A leaderboard of fits on a published table of runs (RegMix's or Olmix's files as they are)."""
+    from mixlab import show_advice
+    from mixlab.advise import replay as replaying
+
+    tables = replaying.read(folder)
+    chosen = metric or tables.metrics[0]
+    sizes = [int(n) for n in _numbers([f"{n}={n}" for n in runs.split(",")], "--runs").values()]
+    named = [m.strip() for m in methods.split(",") if m.strip()]
+    lines = replaying.leaderboard(tables, chosen, sizes, named, subsets=subsets, noise=noise)
+    show_advice.leaderboard(lines, chosen, as_json=as_json)
+
+
+@app.command("ledger")
+def ledger(as_json: AsJson = False) -> None:
+    """What was advised, what came out, and what it does to later intervals."""
+    from mixlab import show_advice
+    from mixlab.advise import ledger as book
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    rows = book.settled(ws.ledger, list_runs(ws))
+    show_advice.ledger(rows, book.widen(rows), as_json=as_json)
+
+
+@app.command("next")
+def next_runs(
+    batch: Annotated[int, typer.Option(help="Runs to buy at once.")] = 4,
+    sweep: Sweep = None,
+    metric: Metrics = None,
+    as_json: AsJson = False,
+) -> None:
+    """The mixes worth training next, and whether any is worth its price."""
+    from dataclasses import asdict
+
+    from mixlab import show_advice
+    from mixlab.advise import buy, runs
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    objective, limits, dollars = runs.fitted(list_runs(ws), ws, runs.Ask(sweep=sweep, metrics=tuple(metric or ())))
+    told = buy.next_runs(objective, batch, limits=limits, dollars=dollars)
+    show_advice.sentences([told.words, *map(_mix, told.mixes)], asdict(told), as_json=as_json)
+
+
+@app.command("power")
+def power(
+    design: Annotated[list[str] | None, typer.Option(metavar="RUNSxSEEDS", help="E.g. 64x1; again to compare.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Sd between seeds; default: as the runs show.")] = None,
+    sweep: Sweep = None,
+    as_json: AsJson = False,
+) -> None:
+    """What designs of experiment would find, by simulation on surfaces like the one fitted to the runs."""
+    from dataclasses import asdict
+
+    from mixlab import show_advice
+    from mixlab.advise import buy, runs
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    objective, _, dollars = runs.fitted(list_runs(ws), ws, runs.Ask(sweep=sweep))
+    asked = []
+    for text in design or ["16x1", "32x1", "16x2"]:
+        many, _, seeds = text.partition("x")
+        if not (many.isdigit() and (seeds or "1").isdigit()):
+            raise ConfigError(f"a design is RUNSxSEEDS, such as 64x1 or 24x2; not '{text}'.")
+        asked.append((int(many), int(seeds or 1), dollars))
+    told = buy.power(
+        asked, buy.surface_of(objective), runs.designs(objective), buy.noise_sd(objective) if noise is None else noise
+    )
+    lines = [
+        f"{p.runs} mixes x {p.seeds} seeds (${p.dollars:,.2f}): regret {p.regret:.4f}, "
+        f"{p.decision_accuracy:.0%} of clear pairs ordered rightly"
+        for p in told
+    ]
+    show_advice.sentences(lines, [asdict(p) for p in told], as_json=as_json)
+
+
+@app.command("laws")
+def laws(
+    flops: Annotated[float, typer.Option(help="Training budget, 6 x parameters x tokens.")] = 1e21,
+    table: Annotated[Path | None, typer.Option(help="CSV: params, tokens, unique_tokens, a loss.")] = None,
+    loss: Annotated[str, typer.Option(help="Its loss column.")] = "c4_val_loss",
+    as_json: AsJson = False,
+) -> None:
+    """Scaling laws: the best size for a budget, what repetition is worth, and how well that is known."""
+    from mixlab import show_advice
+    from mixlab.advise import laws as known
+
+    lines, facts = [], {}
+    for name, law in known.CONSTANTS.items():
+        n, d = law.optimum(flops)
+        facts[name] = {"params": n, "tokens": d, "loss": float(law.loss(n, d))}
+        lines.append(f"{name}: {n:.3g} parameters x {d:.3g} tokens ({d / n:.1f} each), loss {law.loss(n, d):.4f}")
+    for times in (1, 2, 4, 8, 16, 64):
+        share = float(known.worth(times, 1.0, known.PUBLISHED.data)) / times
+        facts[f"epochs {times}"] = share
+        lines.append(f"{times} epochs: a token is worth {share:.0%} of a fresh one (R_D* {known.PUBLISHED.data:.1f})")
+    if table is not None:
+        import pandas as pd
+
+        t = pd.read_csv(table)
+        told = known.star_interval(t["params"], t["tokens"], t["unique_tokens"], t[loss])
+        facts["star"] = {"best": told.best, "lo": told.lo, "hi": told.hi, "profile": dict(told.profile)}
+        high = "unbounded" if told.hi == float("inf") else f"{told.hi:.1f}"
+        lines.append(
+            f"R_D* from {len(t)} runs: best {told.best:.1f}, 90 % interval {told.lo:.1f} to {high}; "
+            f"the fit is flat from {told.flat_from:.1f} up, so do not trust one number"
+        )
+    show_advice.sentences(lines, facts, as_json=as_json)
+
+
+def _mix(weights: dict[str, float]) -> str:
+    return "train: " + ", ".join(f"{s} {w:.1%}" for s, w in sorted(weights.items(), key=lambda kv: -kv[1]))

@@ -1,0 +1,180 @@
+"""Which runs to buy next, and whether any are worth it: expected regret before and after, by simulation.
+
+Reads and writes nothing. Surfaces are drawn near the fitted one (or a planted one), trained on in imagination, and
+judged by what the mix picked after more runs loses to the best mix of the surface.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixlab.advise.gain import noise_of_repeats
+from mixlab.advise.gp import train_ard
+from mixlab.advise.objective import Objective
+from mixlab.advise.region import Limits, region_of
+from mixlab.advise.validation import decision_accuracy
+from mixlab.errors import ConfigError
+from mixlab.seeds import generator
+
+POOL = 120  # candidate mixes
+DRAWS = 256  # surfaces
+KEEP = 0.5  # a batch that saves less than this part of one seed's noise is not worth its price
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Next:
+    """A batch of mixes to train, and whether to."""
+
+    mixes: tuple[dict[str, float], ...]
+    regret_now: float
+    """Expected loss of today's pick above the best mix there is, unit of the objective."""
+    regret_after: float
+    """The same after the batch."""
+    noise_sd: float
+    is_worth_it: bool
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Power:
+    """What one design can be expected to find."""
+
+    runs: int
+    seeds: int
+    dollars: float
+    regret: float
+    """Median loss of the picked mix above the best, over planted surfaces."""
+    decision_accuracy: float
+    """Share of pairs of mixes that it orders rightly."""
+
+
+def next_runs(
+    objective: Objective, batch: int, *, limits: Limits | None = None, dollars: float = 0.0, seed: int = 0
+) -> Next:
+    """The batch that cuts expected regret most, one by one, each as if those before it had been trained.
+
+    Value of a run: how much the lowest posterior mean over POOL mixes is expected to fall if that mix were observed
+    (knowledge gradient, by Monte Carlo over the joint posterior). `dollars`: price of one run. ConfigError: batch < 1.
+    """
+    if batch < 1:
+        raise ConfigError(f"a batch of {batch} runs cannot be proposed; ask for at least one.")
+    region = region_of(objective.sources, limits or Limits())
+    rng = generator(seed, "next")
+    pool = np.vstack([region.spread(region.sample(POOL, rng)), np.unique(objective.fits[0].weights.round(9), axis=0)])
+    mean, before, noise = _posterior(objective, pool)
+    cov, now, chosen = before, _regret(mean, before, rng), []
+    for _ in range(batch):
+        gains = cov / np.sqrt(np.diag(cov) + noise**2)  # column j: shift of the means per sd of what run j tells
+        z = np.random.default_rng(0).standard_normal(64)
+        value = np.array([mean.min() - np.mean(np.min(mean + np.outer(z, g), axis=1)) for g in gains.T])
+        value[chosen] = -np.inf
+        j = int(value.argmax())
+        chosen.append(j)
+        cov = cov - np.outer(cov[:, j], cov[j]) / (cov[j, j] + noise**2)
+    after = min(_regret(mean, cov, rng, now_cov=before), now)
+    return _told(objective, pool[chosen], now, after, noise, dollars)
+
+
+def power(
+    designs: Sequence[tuple[int, int, float]],
+    surface: Callable[[np.random.Generator], Callable[[np.ndarray], np.ndarray]],
+    mixes: Callable[[int, int], np.ndarray],
+    noise: float,
+    *,
+    surfaces: int = 20,
+) -> list[Power]:
+    """Expected regret and decision accuracy of designs (mixes, seeds of each, dollars a run), on the same surfaces.
+
+    `surface(rng)` draws a truth: weights (n, m) -> loss (n,). `mixes(n, seed)` gives a design (n, m). Plain fits by one
+    Gaussian process per surface: a comparison of designs, not a promise.
+    """
+    result = []
+    for runs, seeds, dollars in designs:
+        regrets, decided = [], []
+        for s in range(surfaces):
+            rng = generator(s, "power")
+            truth, seen = surface(rng), mixes(runs, s)
+            losses = truth(seen) + rng.normal(0, noise / np.sqrt(seeds), len(seen))
+            cloud = rng.dirichlet(np.ones(seen.shape[1]), 500)
+            real, guess = truth(cloud), train_ard(seen, losses).predict(cloud)[0]
+            regrets.append(real[guess.argmin()] - real.min())
+            decided.append(decision_accuracy(real[:100], guess[:100], noise))
+        result.append(
+            Power(
+                runs=runs,
+                seeds=seeds,
+                dollars=runs * seeds * dollars,
+                regret=float(np.median(regrets)),
+                decision_accuracy=float(np.nanmean(decided)),
+            )
+        )
+    return result
+
+
+def surface_of(objective: Objective) -> Callable[[np.random.Generator], Callable[[np.ndarray], np.ndarray]]:
+    """Surfaces like the fitted one: its predictions with the sources' parts shuffled, so that each has another best."""
+    m = len(objective.sources)
+
+    def draw(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+        order = rng.permutation(m)
+        return lambda w: objective.raw(w[:, order])[0]
+
+    return draw
+
+
+def noise_sd(objective: Objective) -> float:
+    """Sd of one run's objective: of repeated mixes, else of the residuals (too small, as the fit has seen them)."""
+    known = noise_of_repeats(objective)
+    residual = float(np.sqrt(np.mean((objective.observed - objective.raw(objective.fits[0].weights)[0]) ** 2)))
+    return max(residual if known is None else known, 1e-9 * float(np.ptp(objective.observed)))
+
+
+def _posterior(objective: Objective, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean (n,) and covariance (n, n) of the objective at the pool, and the sd of one run's noise.
+
+    The covariance is that of differences to the pool's best: cov(a, b) = (var a + var b - var(a - b)) / 2. Noise: see
+    `noise_sd`.
+    """
+    mean, _ = objective.raw(pool)
+    reference = pool[mean.argmin()]
+    own = objective.contrast(pool, reference)[1] ** 2
+    apart = np.array([objective.contrast(pool, w)[1] ** 2 for w in pool])
+    cov = (own[:, None] + own[None] - apart) / 2
+    return mean, cov, noise_sd(objective)
+
+
+def _regret(mean: np.ndarray, cov: np.ndarray, rng: np.random.Generator, now_cov: np.ndarray | None = None) -> float:
+    """Expected loss of the pick above the best, over surfaces drawn from the posterior.
+
+    With `now_cov` (before) and `cov` (after the batch): the means themselves move by what the batch will tell.
+    """
+    n = len(mean)
+
+    def root(c: np.ndarray) -> np.ndarray:
+        value, vector = np.linalg.eigh((c + c.T) / 2)
+        return vector * np.sqrt(np.maximum(value, 0.0))
+
+    means = np.tile(mean, (DRAWS, 1))
+    if now_cov is not None:
+        means = means + rng.standard_normal((DRAWS, n)) @ root(now_cov - cov).T
+    truths = means + rng.standard_normal((DRAWS, n)) @ root(cov).T
+    picked = truths[np.arange(DRAWS), means.argmin(1)]
+    return float(np.mean(picked - truths.min(1)))
+
+
+def _told(objective: Objective, mixes: np.ndarray, now: float, after: float, noise: float, dollars: float) -> Next:
+    saved, many = now - after, len(mixes)
+    price = f" for ${many * dollars:,.2f}" if dollars else ""
+    words = f"{many} more run{'s' if many > 1 else ''}{price} would cut expected regret from {now:.4f} to {after:.4f}"
+    is_worth_it = saved > KEEP * noise
+    words += f", {saved:.4f} less; one seed's noise is {noise:.4f}: " + ("go on." if is_worth_it else "stop.")
+    names: Sequence[Mapping[str, float]] = [dict(zip(objective.sources, w, strict=True)) for w in mixes.tolist()]
+    return Next(
+        mixes=tuple(dict(n) for n in names),
+        regret_now=now,
+        regret_after=after,
+        noise_sd=noise,
+        is_worth_it=is_worth_it,
+        words=words,
+    )

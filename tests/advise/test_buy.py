@@ -1,0 +1,34 @@
+"""What to buy next: value where it is unknown, a stop where it is not, and power that grows with the runs."""
+
+import numpy as np
+import pytest
+
+from mixlab.advise import buy
+from mixlab.advise.fits import fit
+from mixlab.advise.objective import objective_of
+from mixlab.errors import ConfigError
+from tests.advise.planted import METRICS, SOURCES, surface, sweep
+
+
+def test_a_batch_cuts_expected_regret_and_says_when_to_stop():
+    objective = objective_of([fit(sweep(3)[0], m) for m in METRICS[:2]])
+    told = buy.next_runs(objective, 2, dollars=0.5)
+    assert 0 <= told.regret_after <= told.regret_now and len(told.mixes) == 2
+    assert all(sum(m.values()) == pytest.approx(1) and set(m) == set(SOURCES) for m in told.mixes)
+    assert told.mixes[0] != told.mixes[1] and "for $1.00" in told.words
+    assert told.words.endswith("go on." if told.is_worth_it else "stop.")
+    with pytest.raises(ConfigError, match="at least one"):
+        buy.next_runs(objective, 0)
+
+
+def test_more_runs_find_more():
+    def drawn(rng):
+        truth = surface(rng)
+        return lambda w: truth(w).mean(1)
+
+    def mixes(n, seed):
+        return np.random.default_rng(seed).dirichlet(np.ones(4), n)
+
+    few, many = buy.power([(6, 1, 1.0), (30, 1, 1.0)], drawn, mixes, 0.004, surfaces=6)
+    assert many.regret < few.regret and many.decision_accuracy > few.decision_accuracy
+    assert (few.dollars, many.dollars) == (6, 30)

@@ -1,0 +1,54 @@
+"""Replay: published layouts are read as they are, every method judged on the same unseen mixes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixlab.advise import replay
+from mixlab.errors import ConfigError, MissingError
+from tests.advise.planted import METRICS, SOURCES, sweep
+
+
+@pytest.fixture
+def olmix(tmp_path):
+    table, _, _ = sweep(1, 40)
+    ids = pd.DataFrame({"run": [f"x{i}" for i in range(40)], "name": "swarm", "index": range(40)})
+    ratios = pd.concat([ids, table[[f"w_{s}" for s in SOURCES]].set_axis(SOURCES, axis=1) * 3], axis=1)
+    ratios.to_csv(tmp_path / "ratios.csv", index=False)
+    pd.concat([ids, table[METRICS]], axis=1).iloc[::-1].to_csv(tmp_path / "metrics.csv", index=False)
+    return tmp_path, table
+
+
+def test_olmix_files_are_joined_by_id_and_normalised(olmix):
+    folder, table = olmix
+    told = replay.read(folder)
+    both = pd.concat([told.train, told.test])
+    assert len(both) == 40 and told.metrics == tuple(METRICS)
+    assert np.allclose(both[[f"w_{s}" for s in SOURCES]].sum(axis=1), 1)
+    assert sorted(both["bpb_code"]) == pytest.approx(sorted(table["bpb_code"]))
+    merged = both.merge(table, on="bpb_code")
+    assert np.allclose(merged["w_wiki_x"], merged["w_wiki_y"])
+
+
+def test_the_leaderboard_compares_methods_on_the_same_subsets(olmix):
+    lines = replay.leaderboard(replay.read(olmix[0]), "bpb_code", [16], ["ridge"], subsets=1)
+    assert [x.method for x in lines] == ["gp-warped", "ridge"]
+    best, plain = lines
+    assert best.behind is None and plain.behind[0] <= best.spearman - plain.spearman <= plain.behind[1]
+    assert best.regret_at_5 <= best.regret_at_1 and 0 <= best.coverage_80 <= 1 and best.decision_accuracy > 0.8
+
+
+def test_regmix_files_need_their_losses(tmp_path):
+    with pytest.raises(MissingError, match="neither RegMix"):
+        replay.read(tmp_path)
+    pd.DataFrame({"index": [1], "train_the_pile_a": [1.0]}).to_csv(tmp_path / "train_mixture_1m.csv")
+    with pytest.raises(MissingError, match="no losses beside it"):
+        replay.read(tmp_path)
+
+
+def test_unknown_metrics_and_methods_are_named(olmix):
+    tables = replay.read(olmix[0])
+    with pytest.raises(ConfigError, match="Did you mean 'bpb_code'"):
+        replay.leaderboard(tables, "bpb_cod", [16], [])
+    with pytest.raises(ConfigError, match="Did you mean 'ridge'"):
+        replay.leaderboard(tables, "bpb_code", [16], ["rigde"])
