@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mixlab.errors import ConfigError, MissingError
-from mixlab.results.store import Store
 from mixlab.results.court import compare_items, court, split
+from mixlab.results.store import Store
 from mixlab.workspace import append_lines
 
 
