@@ -266,7 +266,7 @@ class EvalSpec:
     temperature: float = 0.8
     """0 is greedy."""
     suite: str | None = field(default=None, metadata=COSMETIC)
-    """Tasks asked at the end: a packaged suite, a YAML file or a folder. Cosmetic: its scores carry their own hashes."""
+    """Tasks asked at the end: a packaged suite, a YAML file or a folder; its scores carry their own hashes."""
     live_suite: str | None = field(default=None, metadata=COSMETIC)
     """Tasks asked while training, as often as 3 % of its cost allow."""
     tasks: str | None = field(default=None, metadata=COSMETIC)
