@@ -111,14 +111,32 @@ def sdpa_attention(view: View) -> Attend:
 
 
 def flex_attention(view: View) -> Attend:
-    """FlexAttention: ALiBi as a score function, causality and documents as a block mask that skips blocks. GPU."""
+    """FlexAttention: ALiBi as a score function, causality and documents as a block mask that skips blocks. GPU.
+
+    The bias is slope * key, which differs from -slope * (query - key) by a constant a row: softmax removes it, and the
+    kernel adds one number a key instead of computing a distance for every score.
+    """
+    if view.documents is None:
+        return _flex_causal(view.slopes, view.scale, view.n_queries, view.n_keys, view.device)
+    return _flex(view)
+
+
+@lru_cache(maxsize=4)
+def _flex_causal(slopes: tuple[float, ...], scale: float, n_queries: int, n_keys: int, device: torch.device) -> Attend:
+    """Kept: making a block mask takes longer than attention over a small batch, and each step asks for the same one."""
+    with torch.inference_mode(False):
+        return _flex(View(slopes=slopes, scale=scale, n_queries=n_queries, n_keys=n_keys, device=device))
+
+
+def _flex(view: View) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask  # loads the compiler: seconds, GPU runs only
+    from torch.nn.attention.flex_attention import flex_attention as kernel
 
     slopes_N = torch.tensor(view.slopes, device=view.device)
-    docs_BS, shift = view.documents, view.n_keys - view.n_queries
+    docs_BS, shift, compiled = view.documents, view.n_keys - view.n_queries, _compiled_flex()
 
-    def biased(score: Tensor, _b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return score - slopes_N[head] * (query + shift - key)
+    def biased(score: Tensor, _b: Tensor, head: Tensor, _query: Tensor, key: Tensor) -> Tensor:
+        return score + slopes_N[head] * key
 
     def visible(b: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         causal = query + shift >= key
@@ -133,7 +151,8 @@ def flex_attention(view: View) -> Attend:
                 f"model.attn_impl=flex needs a head dimension of {FLEX_MIN_HEAD_DIM} or more, not {q_BNTH.shape[-1]}: "
                 "use fewer heads, or sdpa."
             )
-        return _compiled_flex()(q_BNTH, k_BNSH, v_BNSH, score_mod=biased, block_mask=mask, scale=view.scale)
+        run = kernel if torch.compiler.is_compiling() else compiled
+        return run(q_BNTH, k_BNSH, v_BNSH, score_mod=biased, block_mask=mask, scale=view.scale)
 
     return attend
 

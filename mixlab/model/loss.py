@@ -1,13 +1,15 @@
 """Next-token cross entropy fused with the tied output matrix, a block of rows at a time.
 
-The (tokens, vocabulary) logits never exist as a whole: each block is made, turned into its gradient in place and used
-up while it is in the cache. Reads and writes nothing.
+On a CPU the (tokens, vocabulary) logits never exist as a whole: each block is made, turned into its gradient in place
+and used up while it is in the cache. A GPU has no such cache but a compiler: there a block is as large as memory
+allows, in the type of the states, and one compiled program turns it into its gradient. Reads and writes nothing.
 """
 
 # M tokens, D d_model, V vocab
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +19,10 @@ BLOCK_ELEMENTS = {
     "cpu": 2**19,
     "cuda": 2**27,
 }  # logits per block: 2 MB float32 stays in a core's cache; 0.5 GB on a GPU
+FUSED_ELEMENTS = (
+    2**32
+)  # logits per block while training on a GPU: 8 GB in bf16, and its gradient; smaller ones are slower
+NO_TARGET = -1  # on a GPU: this token counts for nothing
 LOG2_E = math.log2(math.e)
 
 
@@ -25,8 +31,10 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """(loss to minimise, mean nats per token); they differ by z_loss * mean(logsumexp^2). Zero for no tokens.
 
-    The logits are scale * x wte^T. The second has no gradient.
+    The logits are scale * x wte^T. The second has no gradient. On a GPU a target may be NO_TARGET.
     """
+    if x_MD.device.type == "cuda":
+        return _FusedCrossEntropy.apply(x_MD, wte_VD, targets_M, scale, z_loss)  # pyright: ignore[reportReturnType]
     return _CrossEntropy.apply(x_MD, wte_VD, targets_M, scale, z_loss)  # pyright: ignore[reportReturnType]
 
 
@@ -70,6 +78,55 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         grad_x_MD, grad_wte_DV = ctx.saved_tensors
         return grad_x_MD * grads[0].to(grad_x_MD.dtype), grad_wte_DV.T * grads[0], None, None, None
+
+
+class _FusedCrossEntropy(torch.autograd.Function):
+    """As _CrossEntropy, through logits in the type of x: three products and one compiled pass in between."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, scale: float, z_loss: float) -> Any:
+        count = (targets_M != NO_TARGET).sum().clamp(min=1)
+        wte_cast_VD, wide = wte_VD.to(x_MD.dtype), torch.promote_types(x_MD.dtype, torch.float32)
+        told_2 = torch.zeros(2, device=x_MD.device, dtype=wide)
+        grad_x_MD, grad_wte_VD = torch.empty_like(x_MD), torch.zeros_like(wte_VD)
+        rows = max(16, FUSED_ELEMENTS // len(wte_VD))
+        for at in range(0, len(x_MD), rows):
+            x = x_MD[at : at + rows]
+            more_2, grad_MV = _compiled_gradient()(x @ wte_cast_VD.T, targets_M[at : at + rows], count, scale, z_loss)
+            told_2 += more_2
+            grad_x_MD[at : at + rows] = grad_MV @ wte_cast_VD
+            grad_wte_VD += grad_MV.T @ x
+        ctx.save_for_backward(grad_x_MD, grad_wte_VD)
+        total, mean = told_2[0].clone(), told_2[1].clone()
+        ctx.mark_non_differentiable(mean)
+        return total, mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad_x_MD, grad_wte_VD = ctx.saved_tensors
+        return grad_x_MD * grads[0].to(grad_x_MD.dtype), grad_wte_VD * grads[0], None, None, None
+
+
+def logits_to_gradient(
+    logits_MV: Tensor, targets_M: Tensor, count: Tensor, scale: float, z_loss: float
+) -> tuple[Tensor, Tensor]:
+    """((sum of losses, sum of nats) / count, its gradient in the logits' own type), rows with NO_TARGET being zero."""
+    wide_MV = logits_MV.to(torch.promote_types(logits_MV.dtype, torch.float32)) * scale
+    share_M = (targets_M != NO_TARGET) / count
+    lse_M = torch.logsumexp(wide_MV, 1)
+    nats_M = lse_M - wide_MV.gather(1, targets_M.clamp(min=0)[:, None])[:, 0]
+    mean = (nats_M * share_M).sum()
+    total = mean + z_loss * (lse_M.square() * share_M).sum()
+    is_target_MV = torch.arange(logits_MV.shape[1], device=logits_MV.device)[None] == targets_M[:, None]
+    softmax_MV = torch.exp(wide_MV - lse_M[:, None]) * (1 + 2 * z_loss * lse_M)[:, None]
+    grad_MV = (softmax_MV - is_target_MV.to(softmax_MV.dtype)) * (share_M * scale)[:, None]
+    return torch.stack((total, mean)), grad_MV.to(logits_MV.dtype)
+
+
+@lru_cache(maxsize=1)
+def _compiled_gradient() -> Callable[..., tuple[Tensor, Tensor]]:
+    """Compiled once per process, and again for each shape."""
+    return torch.compile(logits_to_gradient, dynamic=False)
 
 
 def _block(x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

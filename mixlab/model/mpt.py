@@ -10,11 +10,11 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, layer_norm, linear
+from torch.nn.functional import dropout, gelu, layer_norm, linear, pad
 
 from mixlab.errors import ConfigError
 from mixlab.model.attention import Attend, View, alibi_slopes, backend, resolve
-from mixlab.model.loss import cross_entropy, nats
+from mixlab.model.loss import NO_TARGET, cross_entropy, nats
 from mixlab.seeds import seed_of
 from mixlab.types import ModelSpec
 
@@ -62,8 +62,11 @@ class MPT(nn.Module):
         """(loss to minimise, mean nats per next token); the first adds z_loss * mean(logsumexp^2) (open_lm)."""
         if self.spec.attn_uses_sequence_id and doc_ids_BT is None:
             raise ConfigError("model.attn_uses_sequence_id=true needs the document of each token: give doc_ids_BT.")
-        x_MD = self.hidden(ids_BT, doc_ids_BT)[:, :-1].flatten(0, 1)
-        wte_VD, targets_M = self.transformer.wte.weight, ids_BT[:, 1:].flatten()
+        x_BTD, wte_VD = self.hidden(ids_BT, doc_ids_BT), self.transformer.wte.weight
+        if x_BTD.device.type == "cuda":  # a row's last token stays, without a target: cutting it off copies all states
+            x_MD, targets_M = x_BTD.flatten(0, 1), pad(ids_BT[:, 1:], (0, 1), value=NO_TARGET).flatten()
+        else:
+            x_MD, targets_M = x_BTD[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten()
         return cross_entropy(x_MD, wte_VD, targets_M, scale=self._logit_scale, z_loss=z_loss)
 
     def nats(self, ids_BT: Tensor) -> Tensor:

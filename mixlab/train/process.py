@@ -13,6 +13,7 @@ import torch
 from mixlab.errors import ConfigError
 from mixlab.types import TrainSpec
 
+PROGRAMS = 64  # shapes that one function may be compiled for in one process; torch's own limit is 8
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
@@ -28,8 +29,13 @@ def prepare_process(spec: TrainSpec, device: torch.device) -> None:
     """Threads, repeatable kernels, and memory that is kept between steps."""
     torch.set_num_threads(spec.threads)
     if device.type == "cuda":
+        from torch._dynamo import config as dynamo_config  # seconds to load, GPU runs only
+
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore  # else torch writes each new tensor, to find bugs
+        dynamo_config.recompile_limit = PROGRAMS
+        dynamo_config.fail_on_recompile_limit_hit = True  # else torch goes on uncompiled: attention 25 times slower
     elif sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc; others have none, which costs 10-15 % of speed
         if mallopt is not None:

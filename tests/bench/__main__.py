@@ -23,7 +23,7 @@ HEAD = (
 
 
 def main(topics: list[str]) -> None:
-    known = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
+    known = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith(("_", "gpu")))  # gpu.py: its own program
     if wrong := set(topics) - set(known):
         sys.exit(f"no such topic: {', '.join(sorted(wrong))}; there are {', '.join(known)}")
     report = REPORT.read_text(encoding="utf-8") if REPORT.exists() else HEAD

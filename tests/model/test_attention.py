@@ -1,12 +1,14 @@
 """Slopes against llm-foundry's; every backend against the reference, forward and backward."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from mixlab.errors import ConfigError
+from mixlab.model import attention
 from mixlab.model.attention import View, alibi_slopes, backend, resolve
 
 SLOPES = Path(__file__).parents[3] / "shared" / "golden" / "mpt" / "alibi_slopes.json"
@@ -92,3 +94,21 @@ def test_gpu_backends_equal_the_reference(impl, docs, n_heads):
         outputs(impl, n_heads, docs, 8, "cuda"), outputs("torch", n_heads, docs, 8, "cpu"), strict=True
     ):
         assert torch.allclose(ours, theirs, atol=2e-3, rtol=0)  # Triton multiplies float32 as TF32 (10 bits)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its compiler
+@pytest.mark.parametrize("docs", [None, DOCS])
+def test_flex_is_the_same_function_forward(docs, monkeypatch):
+    """Interpreted, on a CPU: its score function and its mask, not its kernel."""
+    from torch.nn.attention import flex_attention as torch_flex
+
+    monkeypatch.setattr(attention, "_compiled_flex", lambda: torch_flex.flex_attention)
+    attention._flex_causal.cache_clear()
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 6, n, 16) for n in (3, 8, 8))
+    view = View(slopes=alibi_slopes(6), scale=0.3, n_queries=3, n_keys=8, device=q.device, documents=docs)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is not compiled
+        found = backend("flex", view)(q, k, v)
+    attention._flex_causal.cache_clear()
+    assert torch.allclose(found, backend("torch", view)(q, k, v), atol=1e-5, rtol=0)
