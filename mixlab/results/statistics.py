@@ -203,8 +203,7 @@ def verdict(
 ) -> Difference:
     """A minus B with training noise over seeds and item noise together; only if its interval clears zero has one won.
 
-    Degrees of freedom are the fewer of the two: Satterthwaite's, a little too many for a handful of seeds, called 5.3 %
-    false winners in the A/A simulation.
+    Degrees of freedom are the fewer of the two, which is more cautious than Satterthwaite's for a handful of seeds.
     """
     found = combine(seeds_difference(a, b, noise), items)
     return replace(found, df=min(found.df, seeds_difference(a, b, noise).df, items.df))
