@@ -142,7 +142,7 @@ def test_a_corrupt_shard_is_refused_by_name(lab):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     told = mixlab("run", *TINY, *MIX, "seed=9", cwd=lab)
     path.write_bytes(whole)
-    assert told.returncode == 5 and "tokens.bin" in told.stderr and "mixlab" in told.stderr
+    assert told.returncode == 5 and "tokens.bin" in told.stderr and "same command again" in told.stderr
     assert mixlab("run", *TINY, *MIX, "seed=9", cwd=lab).returncode == 0
 
 

@@ -74,7 +74,7 @@ def resolve_lr(spec: TrainSpec, params: Params) -> TrainSpec:
     """The spec with `lr: auto` put into numbers, rounded to three digits; one with a number is returned as it is.
 
     >>> resolve_lr(TrainSpec(lr="auto"), Params(total=2_000_000, non_embedding=1_572_864)).lr
-    0.00963
+    0.00962
     """
     if spec.lr != "auto":
         return spec
