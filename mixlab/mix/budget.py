@@ -217,6 +217,7 @@ FREE = frozenset(
         "cc-by-4.0",
         "cc0-1.0",
         "isc",
+        "licenseref-public-domain",
         "mit",
         "odc-by-1.0",
         "pddl-1.0",

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from mixlab.config import CONF, load_source
 from mixlab.errors import ConfigError
 from mixlab.mix.budget import DEVICES, flops, licence_exposure, overtraining, params, price, terms, utilisation
 from mixlab.types import Corpus, Draw, Mixture, ModelSpec, Plan
@@ -121,3 +122,8 @@ def test_exposure_splits_a_source_over_the_licences_of_its_documents():
     code = Corpus(source="code", key="", path=Path(), tokens=3, licence="mixed", language="en", licences=held, **counts)
     rows = licence_exposure(plan, {"code": code})
     assert [r.licence for r in rows] == ["weird", "CC-BY-NC-4.0", "MIT"] and sum(r.tokens for r in rows) == 100
+
+
+def test_every_starter_source_has_terms_that_are_known():
+    for name in ("books", "code", "docs", "wiki"):
+        assert terms(load_source(CONF / "source" / f"{name}.yaml").licence)[0] == "yes", name
