@@ -5,6 +5,7 @@ train/test_loop and train/test_loader (a run is a function of its spec; resumed 
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_no_part_registers_itself():
             for decorator in getattr(node, "decorator_list", []):
                 if "register" in ast.unparse(decorator):
                     wrong.append(f"{path.relative_to(ROOT)}:{decorator.lineno} {ast.unparse(decorator)}")
-        if "_target_" in path.read_text(encoding="utf-8"):
+        if re.search(r"\b_target_\b", path.read_text(encoding="utf-8")):
             wrong.append(f"{path.relative_to(ROOT)} uses _target_")
     assert not wrong, "\n".join(wrong)
 
