@@ -158,7 +158,7 @@ def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row]
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """A row a run: `w_<source>` (share of training tokens), `bpb_<source>`, `seed`."""
     told = []
-    for r in rows:
+    for r in sorted(rows, key=lambda r: r["run_id"]):  # not by age: same runs, same advice
         weights = {f"{PREFIX}{s}": w for s, w in sorted(r["weights"].items())}
         scores = {f"bpb_{s}": v for s, v in r["bpb"].items()}
         told.append({"run_id": r["run_id"], "seed": r["seed"], **weights, **scores})
