@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mixlab.data.kernels import jit
+from mixlab.data.shingle_kernel import jit
 from mixlab.errors import ConfigError, SourceError, nearest
 
 

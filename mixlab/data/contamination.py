@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixlab.data.kernels import Texts, jit, wide_hashes
+from mixlab.data.kernels import Texts, wide_hashes
+from mixlab.data.shingle_kernel import jit
 
 PREFILTER = 8  # cells per n-gram in the first, coarse look-up: one in nine strangers passes
 EPSILON = 1e-9  # shares are compared exactly by the caller; the kernel leaves out only what is clearly below

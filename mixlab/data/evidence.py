@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixlab.data import clusters
-from mixlab.data.kernels import jit
+from mixlab.data.shingle_kernel import jit
 from mixlab.seeds import generator
 from mixlab.types import Dedup
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixlab.data import kernels
 from mixlab.data.evalitems import Item
-from mixlab.data.kernels import jit
+from mixlab.data.shingle_kernel import jit
 from mixlab.errors import SourceError
 
 NGRAMS = (13, 8)  # GPT-3's and PaLM's

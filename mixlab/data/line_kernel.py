@@ -4,31 +4,37 @@ Reads and writes nothing. Whatever is rare and intricate is left to `lines.py`: 
 Legend: `data` the page, `out` the surviving lines with line feeds between, `i`, `start`, `end`, `n` byte positions.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from mixlab.data.kernels import jit
+from mixlab.data.sentence_kernel import blank_at, clear_sentences, stripped, unclear_words
+from mixlab.data.shingle_kernel import jit
 
 LONG_WORD, END_MARK, FEW_WORDS, JAVASCRIPT, POLICY, LOREM_IPSUM, BRACE, FIRST = range(8)
 """Places in the array of counts: lines dropped; lines that show a page rule its phrase; which of the two came first."""
 PHRASES = (
-    (b"javascript", JAVASCRIPT),
-    (b"lorem ipsum", LOREM_IPSUM),
-    (b"{", BRACE),
-    (b"terms of use", POLICY),
-    (b"privacy policy", POLICY),
-    (b"cookie policy", POLICY),
-    (b"uses cookies", POLICY),
-    (b"use of cookies", POLICY),
-    (b"use cookies", POLICY),
+    (b"javascript", b"va", JAVASCRIPT),
+    (b"lorem ipsum", b"ps", LOREM_IPSUM),
+    (b"{", b"{", BRACE),
+    (b"terms of use", b"f ", POLICY),
+    (b"privacy policy", b"va", POLICY),
+    (b"cookie policy", b"ki", POLICY),
+    (b"uses cookies", b"ki", POLICY),
+    (b"use of cookies", b"ki", POLICY),
+    (b"use cookies", b"ki", POLICY),
 )
+"""Each phrase with the letters in it that are rare in English, by which it is found, and the place of its count."""
 NOTES = (b"edit]", b"citation needed]")
-_LETTERS = np.frombuffer(b"".join(p for p, _ in PHRASES), np.uint8)
-_ENDS = np.cumsum([len(p) for p, _ in PHRASES])
-_KINDS = np.array([kind for _, kind in PHRASES])
-_SECOND = np.zeros(256, np.uint8)
-_SECOND[[p[0] for p, _ in PHRASES]] = [(p + b"\xff")[1] for p, _ in PHRASES]  # 255: any
+CHUNK = 32  # bytes that are looked at at once for a line break
+_LETTERS = np.frombuffer(b"".join(p for p, _, _ in PHRASES), np.uint8)
+_ENDS = np.cumsum([len(p) for p, _, _ in PHRASES])
+_RARE = np.array([p.index(rare) for p, rare, _ in PHRASES])
+_KINDS = np.array([kind for _, _, kind in PHRASES])
+_NEXT = np.zeros(256, np.uint8)  # by a letter: the one after it if a phrase is to be found here; 255: any, 0: none
+for _, _rare, _ in PHRASES:
+    _NEXT[[_rare[0], _rare.upper()[0]]] = (_rare + b"\xff")[1]
 _EDIT, _NEEDED = (np.frombuffer(note, np.uint8) for note in NOTES)
 ODD = ("İ", "\u212a")
 """The letters outside ASCII that lower-case to something with an ASCII letter in it: `i̇` and `k`."""
@@ -38,10 +44,10 @@ class Scanned(NamedTuple):
     """What the line rules make of a page."""
 
     text: str
-    counts: np.ndarray
+    counts: list[int]
     """By the constants above."""
-    kept: int
-    """Lines that are left, blank ones included."""
+    sentences: int
+    """That many or more, as far as it is beyond doubt; counted up to `most`."""
 
 
 def is_plain(text: str) -> bool:
@@ -65,43 +71,52 @@ def is_plain(text: str) -> bool:
     return True
 
 
-def scan(text: str, marks: str, min_words: int, max_word_chars: int, *, with_citations: bool) -> Scanned:
+def scan(
+    text: str, marks: str, min_words: int, max_word_chars: int, *, with_citations: bool, most: int = 0
+) -> Scanned:
     """The page by C4's line rules, where `is_plain`. `marks`: ASCII end marks, none for no such rule.
 
-    `with_citations`: words are counted before the citations go. Takes any text, also lone surrogates.
+    `with_citations`: words are counted before the citations go. `most`: sentences that are counted, if they are clear.
+    Takes any text, also lone surrogates.
     """
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    out, counts = np.empty(len(data) + 1, np.uint8), np.zeros(8, np.int64)
+    size = _scan(data, _table(marks), bool(marks), min_words, max_word_chars, with_citations, out, counts)
+    found = clear_sentences(out, size, most, unclear_words()) if most else 0
+    return Scanned(out[:size].tobytes().decode("utf-8", "surrogatepass").strip(), counts.tolist(), found)
+
+
+@cache
+def _table(marks: str) -> np.ndarray:
+    """True at the bytes of these characters."""
     is_mark = np.zeros(256, np.bool_)
     is_mark[[ord(m) for m in marks]] = True
-    out, counts = np.empty(len(data) + 1, np.uint8), np.zeros(8, np.int64)
-    size, kept = _scan(data, is_mark, bool(marks), min_words, max_word_chars, with_citations, out, counts)
-    return Scanned(out[:size].tobytes().decode("utf-8", "surrogatepass").strip(), counts, kept)
+    return is_mark
 
 
 @jit
 def _scan(data, is_mark, has_marks, min_words, max_word_chars, with_citations, out, counts):
-    """Bytes written to `out` and the lines they hold; judges line by line in the reference's order."""
-    n, i, size, kept = len(data), 0, 0, 0
+    """Bytes written to `out`; judges line by line in the reference's order."""
+    n, i, size, is_first = len(data), 0, 0, True
     while i < n:
-        begin, width = i, 0
-        while i < n:
-            if data[i] < 31 or data[i] >= 0xC2:
-                width = _break_at(data, i, n)
-                if width:
-                    break
-            i += 1
-        start, end = _stripped(data, begin, i)
+        begin = i
+        i, width, has_bracket = _line_end(data, begin, n)
+        start, end = stripped(data, begin, i)
         i += width
         is_long = end - start > max_word_chars
         is_ended = not has_marks or is_long or (end > start and is_mark[data[end - 1]])
-        if not is_ended and not _has_bracket(data, start, end):  # most lines of a web page end here
+        if not is_ended and not has_bracket:  # most lines of a web page end here
             counts[END_MARK] += 1
             continue
         if is_long and _has_long_word(data, start, end, max_word_chars):
             counts[LONG_WORD] += 1
             continue
-        at = size + (1 if kept else 0)
-        stop = _without_citations(data, start, end, out, at)
+        at = size if is_first else size + 1
+        stop = at + end - start
+        if has_bracket:
+            stop = _without_citations(data, start, end, out, at)
+        else:
+            out[at:stop] = data[start:end]
         if has_marks and not _ends_well(out, at, stop, is_mark):
             counts[END_MARK] += 1
             continue
@@ -109,10 +124,37 @@ def _scan(data, is_mark, has_marks, min_words, max_word_chars, with_citations, o
         if few:
             counts[FEW_WORDS] += 1
         elif not _shows_phrase(out, at, stop, counts):
-            if kept:
+            if not is_first:
                 out[size] = 10
-            size, kept = stop, kept + 1
-    return size, kept
+            size, is_first = stop, False
+    return size
+
+
+@jit
+def _line_end(data, i, n):
+    """Where the line from i ends, the bytes of its line break, and whether it holds a `[`."""
+    has_bracket = False
+    while True:
+        while i + CHUNK <= n:
+            is_special = False
+            for k in range(CHUNK):  # one vector instruction a comparison
+                c = data[i + k]
+                is_special |= (c < 31) | (c >= 0xC2) | (c == 91)
+            if is_special:
+                break
+            i += CHUNK
+        stop = min(i + CHUNK, n)
+        while i < stop:
+            c = data[i]
+            if c == 91:
+                has_bracket = True
+            elif c < 31 or c >= 0xC2:
+                width = _break_at(data, i, n)
+                if width:
+                    return i, width, has_bracket
+            i += 1
+        if i == n:
+            return n, 0, has_bracket
 
 
 @jit
@@ -131,65 +173,11 @@ def _break_at(data, i, n):
 
 
 @jit
-def _blank_at(data, i, n):
-    """Bytes of the blank at i, where `str.isspace` sees one; 0: none."""
-    c = data[i]
-    if c <= 32:
-        return 1 if c == 32 or 9 <= c <= 13 or 28 <= c <= 31 else 0
-    if c < 0xC2 or c > 0xE3 or i + 1 >= n:
-        return 0
-    d = data[i + 1]
-    if c == 0xC2:
-        return 2 if d == 0x85 or d == 0xA0 else 0
-    if c < 0xE1 or i + 2 >= n:
-        return 0
-    e = data[i + 2]
-    if c == 0xE1:
-        return 3 if d == 0x9A and e == 0x80 else 0
-    if c == 0xE3:
-        return 3 if d == 0x80 and e == 0x80 else 0
-    if d == 0x80:  # U+2000 to 200A, 2028, 2029, 202F
-        return 3 if e <= 0x8A or e == 0xA8 or e == 0xA9 or e == 0xAF else 0
-    return 3 if d == 0x81 and e == 0x9F else 0
-
-
-@jit
-def _stripped(data, start, end):
-    """The range without blanks at either end."""
-    while start < end:
-        width = _blank_at(data, start, end)
-        if width == 0:
-            break
-        start += width
-    while start < end:
-        if data[end - 1] < 0x80:
-            width = _blank_at(data, end - 1, end)
-        elif end - start >= 3 and _blank_at(data, end - 3, end) == 3:
-            width = 3
-        elif end - start >= 2 and _blank_at(data, end - 2, end) == 2:
-            width = 2
-        else:
-            width = 0
-        if width == 0:
-            break
-        end -= width
-    return start, end
-
-
-@jit
-def _has_bracket(data, start, end):
-    for i in range(start, end):  # noqa: SIM110  any() is slow in numba
-        if data[i] == 91:
-            return True
-    return False
-
-
-@jit
 def _has_long_word(data, start, end, max_chars):
     """True if a word has more characters; continuation bytes are none."""
     chars, i = 0, start
     while i < end:
-        width = _blank_at(data, i, end)
+        width = blank_at(data, i, end)
         if width:
             chars = 0
             i += width
@@ -249,7 +237,7 @@ def _fewer_words(data, start, end, least):
     """True if the range holds fewer words than `least`."""
     words, is_inside, i = 0, False, start
     while i < end and words < least:
-        width = _blank_at(data, i, end)
+        width = blank_at(data, i, end)
         if width == 0 and not is_inside:
             words += 1
         is_inside = width == 0
@@ -262,12 +250,12 @@ def _shows_phrase(out, at, stop, counts):
     """True if a phrase drops the line, which is counted; page rules that see the line are noted."""
     has_javascript = has_policy = has_lorem = has_brace = False
     for i in range(at, stop):
-        second = _SECOND[_low(out[i])]
-        if second == 0 or (second < 255 and (i + 1 == stop or _low(out[i + 1]) != second)):
+        after = _NEXT[out[i]]
+        if after == 0 or (after < 255 and (i + 1 == stop or _low(out[i + 1]) != after)):
             continue
         begin = 0
         for k in range(len(_ENDS)):
-            if _is_phrase(out, i, stop, begin, _ENDS[k]):
+            if _is_phrase(out, at, i - _RARE[k], stop, begin, _ENDS[k]):
                 has_javascript |= _KINDS[k] == JAVASCRIPT
                 has_policy |= _KINDS[k] == POLICY
                 has_lorem |= _KINDS[k] == LOREM_IPSUM
@@ -289,8 +277,8 @@ def _low(byte):
 
 
 @jit
-def _is_phrase(out, i, stop, begin, end):
-    if i + end - begin > stop:
+def _is_phrase(out, at, i, stop, begin, end):
+    if i < at or i + end - begin > stop:
         return False
     for k in range(end - begin):  # noqa: SIM110
         if _low(out[i + k]) != _LETTERS[begin + k]:

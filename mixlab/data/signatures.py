@@ -146,11 +146,9 @@ def _write(how: Mapping[str, Any], docs: Path, out: Path) -> None:
         for group in range(file.num_row_groups):
             with damage_named(docs):
                 batch = file.read_row_group(group, columns=["id", "text"]).combine_chunks()
-            hashes, offsets = kernels.wide_hashes(batch["text"], how["ngram"])
-            signature = kernels.minhash(kernels.narrow(hashes), offsets, how["num_perm"], how["seed"])
+            signature, shingles, names = kernels.signed(batch["text"], how["num_perm"], how["ngram"], how["seed"])
             size = pc.call_function("binary_length", [batch["text"]]).cast(pa.int64())
-            name = _binary(kernels.text_hashes(hashes, offsets))
-            columns = [batch["id"], size, np.diff(offsets), name, _binary(signature)]
+            columns = [batch["id"], size, shingles, _binary(names), _binary(signature)]
             to.write_table(pa.table(columns, schema=schema))
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from mixlab.data import clusters, kernels
 from mixlab.data.documents import read_docs, write_docs
-from mixlab.data.kernels import jit
+from mixlab.data.shingle_kernel import jit
 from mixlab.errors import ConfigError
 from mixlab.seeds import seed_of
 from mixlab.types import Document

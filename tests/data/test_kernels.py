@@ -105,6 +105,17 @@ def test_minhash_equals_datasketch_fed_the_same_hashes(num_perm, seed):
         assert np.array_equal(theirs.hashvalues, got[d])
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXT, max_size=6), st.integers(1, 4), st.sampled_from(["word", "char"]))
+def test_one_pass_gives_what_the_steps_give(texts, n, unit):
+    hashes, offsets = kernels.shingle_hashes(texts, n, unit)
+    signature, sizes, names = kernels.signed(texts, 16, n, 3, unit)
+    assert np.array_equal(signature, kernels.minhash(hashes, offsets, 16, 3))
+    assert sizes.tolist() == np.diff(offsets).tolist()
+    low = [tuple(words(t)) if unit == "word" else t.lower() for t in texts]
+    assert len({tuple(name) for name in names.tolist()}) == len(set(low))
+
+
 def test_estimates_agree_with_the_true_jaccard():
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in rng.integers(0, 10**6, 3000)]
@@ -124,5 +135,8 @@ def test_wrong_settings_are_named():
 
 
 def test_import_compiles_nothing():
-    code = "from mixlab.data import kernels as k; print(sum(len(f.signatures) for f in (k._shingles, k._minhash)))"
+    code = (
+        "import mixlab.data.kernels; from mixlab.data import shingle_kernel as k; "
+        "print(sum(len(f.signatures) for f in (k.shingles, k.sign)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
