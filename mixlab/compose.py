@@ -68,7 +68,13 @@ def spec_from(cfg: DictConfig, overrides: Sequence[str]) -> RunSpec:
         raise ConfigError(sentence(e, Path.cwd())) from e
     assert isinstance(tree, dict)
     named = {str(k): v for k, v in tree.items()}
-    _refuse_leftovers(overrides, (tree.get("mixture") or {}).get("weights") or {})
+    mix = tree.get("mixture") or {}
+    _refuse_leftovers(overrides, mix)
+    if isinstance(mix.get("to"), str):
+        raise ConfigError(
+            f"mixture.to: '{mix['to']}' is the name of a mix, and here stands a whole one. Type "
+            f"+mixture@mixture.to={mix['to']}, or write it out: mixture.to={{rule: uniform}}."
+        )
     spec = run_spec(named)
     return spec if named.get("name") else dataclasses.replace(spec, name=spec.mixture.name)
 
@@ -108,7 +114,7 @@ def named(name: str, overrides: Sequence[str], project: Path, ws: Workspace) -> 
         found = [m for i, m in enumerate(rows) if row in (m.name, str(i))]
         if not found:
             raise ConfigError(f"{file} has no row '{row}'.{nearest(row, [m.name for m in rows])}")
-        return dataclasses.replace(spec_of(overrides, project), mixture=found[0], name=found[0].name)
+        return _with_weights(found[0], overrides, project)
     configs = {f.stem for folder in (CONF, project / "sweeps", project) for f in (folder / "mixture").glob("*.yaml")}
     if name in configs or not ws.runs():
         return spec_of([*overrides, f"mixture={name}"], project)
@@ -116,7 +122,14 @@ def named(name: str, overrides: Sequence[str], project: Path, ws: Workspace) -> 
         mix = of_run(ws, name)
     except MissingError as e:
         raise ConfigError(f"mixture '{name}' is neither a config nor a run.{nearest(name, configs)} {e}") from e
-    return dataclasses.replace(spec_of(overrides, project), mixture=mix, name=mix.name)
+    return _with_weights(mix, overrides, project)
+
+
+def _with_weights(mix: Mixture, overrides: Sequence[str], project: Path) -> RunSpec:
+    """The run of these weights, which `overrides` may still scale, limit or change one by one."""
+    spec = spec_of(["mixture=weights", *overrides], project)
+    changed = dataclasses.replace(spec.mixture, name=mix.name, weights={**mix.weights, **spec.mixture.weights})
+    return dataclasses.replace(spec, mixture=changed, name=mix.name)
 
 
 def design_row(file: str, row: int) -> dict[str, float]:
@@ -148,22 +161,30 @@ def _design(file: str, row: int) -> Mixture:
     return mixtures[int(row)]
 
 
-def _refuse_leftovers(overrides: Sequence[str], weights: Mapping[str, float]) -> None:
-    """ConfigError if a mapping typed for mixture.weights was merged into a default that names other sources, too."""
-    typed: set[str] | None = None
+def _refuse_leftovers(overrides: Sequence[str], mixture: Mapping[str, Any]) -> None:
+    """ConfigError if weights typed for the mixture or a group were merged into a default with other sources, too."""
+    inside: dict[str, Any] = {"mixture.weights": mixture.get("weights")}
+    inside |= {f"mixture.groups.{g}": w for g, w in (mixture.get("groups") or {}).items()}
+    typed: dict[str, set[str]] = {}
     for one in OverridesParser.create().parse_overrides(list(overrides)):
-        value = one.value()
-        if one.key_or_group == "mixture.weights" and isinstance(value, dict):
-            typed = {*(typed or ()), *map(str, value)}
-        elif one.key_or_group.startswith("mixture.weights."):
-            typed = {*typed, one.key_or_group.removeprefix("mixture.weights.")} if typed is not None else None
-    left = sorted(s for s, w in weights.items() if typed is not None and s not in typed and w)
-    if left:
-        raise ConfigError(
-            f"mixture.weights was typed for {', '.join(sorted(typed or ()))}, but the default it is merged into "
-            f"leaves in {', '.join(f'{s} ({weights[s]:g})' for s in left)}. Start from an empty one (mixture=weights), "
-            f"name every source, or delete them: {' '.join(f'~mixture.weights.{s}' for s in left)}."
-        )
+        key, value = one.key_or_group, one.value()
+        section, _, source = key.rpartition(".")
+        if key == "mixture.groups" and isinstance(value, dict):
+            for group, weights in value.items():
+                typed.setdefault(f"{key}.{group}", set()).update(weights if isinstance(weights, dict) else ())
+        elif key in inside and isinstance(value, dict):
+            typed.setdefault(key, set()).update(map(str, value))
+        elif section in typed:
+            typed[section].add(source)
+    for path, names in typed.items():
+        weights = inside.get(path) or {}
+        if left := sorted(s for s, w in weights.items() if s not in names and w):
+            empty = "Start from an empty one (mixture=weights), name" if path == "mixture.weights" else "Name"
+            raise ConfigError(
+                f"{path} was typed for {', '.join(sorted(names)) or 'no source'}, but the default it is merged into "
+                f"leaves in {', '.join(f'{s} ({weights[s]:g})' for s in left)}. {empty} every source, or delete them: "
+                f"{' '.join(f'~{path}.{s}' for s in left)}."
+            )
 
 
 def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = False) -> DictConfig:
@@ -202,6 +223,9 @@ def sentence(e: Exception, project: Path) -> str:
     if found := re.search(r"Could not override '([\w.]+)'", text):
         section, _, leaf = found[1].rpartition(".")
         known = [f.name for f in dataclasses.fields(SPECS[section])] if section in SPECS else []
+        if leaf in known:
+            why = " ".join(str(e.__cause__ or e).split("\n")[0].split())
+            return f"{found[1]}: the default it is merged into has no such entry ({why}). To add it: +{found[1]}.NAME=…"
         hint = nearest(leaf, known) if known else f" To add it all the same: +{found[1]}=…"
         return f"{found[1]}: there is no such setting.{hint}"
     if found := re.search(r"Could not (?:find|load) '([\w/-]+)/([\w.-]+)'", text):

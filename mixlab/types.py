@@ -166,11 +166,21 @@ class Mixture:
     """rule temperature: weights ~ tokens^(1/tau)."""
     epochs: float = 4.0
     """rule unimax: no source is repeated more often than this."""
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """rule weights: group -> weights inside it, which sum to 1. `weights`, and other groups, name it like a source."""
+    to: "Mixture | None" = None
+    t: float = 0.5
+    """With `to`: 1 - t of this mixture and t of that one. What follows is done in this order."""
+    scale: Mapping[str, float] = field(default_factory=dict)
+    """Source -> factor: as if it had so many times its tokens; the others keep their proportions."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    caps: Mapping[str, float] = field(default_factory=dict)
+    """Source -> smallest and largest weight; those between their limits keep their proportions."""
 
     @property
     def is_resolved(self) -> bool:
-        """True once every weight is a number."""
-        return bool(self.weights)
+        """True once every source's weight is a number."""
+        return bool(self.weights) and not (self.groups or self.to or self.scale or self.floors or self.caps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from mixlab import pipeline
-from mixlab.compose import spec_of
+from mixlab.compose import named, spec_of
 from mixlab.errors import ConfigError
+from mixlab.mix.asked import check
 from mixlab.workspace import Workspace, read_json
 from tests.conftest import TINY, mixlab
 
@@ -96,6 +97,74 @@ def test_a_run_is_a_mix_to_show_compare_and_train(project):
     assert spec.mixture.weights == {"lists": 0.75, "prose": 0.25}
     unknown = mixlab("mix", "check", "mien", *TINY, cwd=project)
     assert unknown.returncode == 2 and "Did you mean 'mine'" in unknown.stderr
+
+
+SHAPED = """name: mine
+rule: weights
+weights: {all: 1.0}
+groups: {all: {prose: 0.5, lists: 0.5}}
+to: {rule: weights, weights: {prose: 1.0}}
+t: 0.5
+scale: {lists: 2}
+caps: {prose: 0.55}
+"""
+"""0.25 lists and 0.75 prose after `to`; 0.4 and 0.6 after `scale`; 0.45 and 0.55 after `caps`."""
+
+
+def test_what_show_prints_is_what_the_plan_trains(project):
+    (project / "sweeps" / "mixture").mkdir()
+    (project / "sweeps" / "mixture" / "mine.yaml").write_text(SHAPED)
+    typed = [*TINY, "train.tokens=2048"]
+    told = json.loads(mixlab("mix", "show", "mine", *typed, "--json", cwd=project).stdout)["plan"]
+    assert {d["source"]: d["weight"] for d in told["draws"]} == pytest.approx({"lists": 0.45, "prose": 0.55})
+    ws = Workspace.open(project / "lab")
+    out = pipeline.run(spec_of([*typed, "mixture=mine"], project), ws)
+    assert read_json(out / "plan.json") == told
+    assert read_json(out / "run.json")["mixture"]["weights"] == {d["source"]: d["weight"] for d in told["draws"]}
+    ledger = read_json(out / "checkpoint" / "state.json")["ledger"]
+    assert {s: x["tokens"] for s, x in ledger.items()} == {d["source"]: d["tokens"] for d in told["draws"]}
+    plain = {d["source"]: d["weight"] for d in told["draws"]}
+    written = f"mixture.weights={{lists: {plain['lists']!r}, prose: {plain['prose']!r}}}"
+    spec = spec_of([*typed, "mixture=weights", written], project)
+    again = pipeline.rehearse(spec, pipeline.prepare(spec, ws), ws)
+    assert again.is_done and again.plan.key == told["key"]  # however it was written, it is one recipe
+
+
+def test_a_run_may_be_shown_scaled_and_limited(project):
+    ws = Workspace.open(project / "lab")
+    saved(project, prose=0.25, lists=0.75)
+    out = pipeline.run(spec_of([*TINY, "mixture=mine", "train.tokens=1024"], project), ws)
+    changed = named(out.name, [*TINY, "mixture.caps={lists: 0.4}", "mixture.scale={prose: 2}"], project, ws)
+    assert (changed.name, changed.mixture.weights) == ("mine", {"lists": 0.75, "prose": 0.25})
+    told = pipeline.rehearse(changed, pipeline.prepare(changed, ws), ws)
+    assert told.spec.mixture.weights == pytest.approx({"lists": 0.4, "prose": 0.6})
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["mixture=grouped", "mixture.groups.all={prose: 1.0}"], r"mixture.groups.all was typed for prose.*lists \(0"),
+        (["mixture=grouped", "mixture.groups={all: {prose: 1.0}}"], r"~mixture.groups.all.lists"),
+        (
+            ["mixture=grouped", "mixture.groups={al: {prose: 1.0}}"],
+            r"no such entry.*'al'.*To add it: \+mixture.groups.NAME=",
+        ),
+        (["mixture.to=uniform"], r"\+mixture@mixture.to=uniform"),
+        (["mixture=weights", "mixture.weights={all: 1.0}", "mixture.groups={all: {}}"], "group 'all' is empty"),
+        (["mixture.caps={prosa: 0.5}"], "Did you mean 'prose'"),
+    ],
+)
+def test_shapes_typed_wrongly_are_told(project, typed, told):
+    folder = project / "sweeps" / "mixture"
+    folder.mkdir()
+    (folder / "grouped.yaml").write_text(SHAPED)
+    with pytest.raises(ConfigError, match=told):
+        check(spec_of([*TINY, *typed], project).mixture, ["lists", "prose"])
+
+
+def test_another_mix_is_gone_towards_by_its_name(project):
+    mix = spec_of([*TINY, "+mixture@mixture.to=uniform", "mixture.t=0.25"], project).mixture
+    assert mix.rule == "natural" and mix.to and (mix.to.rule, mix.t) == ("uniform", 0.25)
 
 
 def test_check_refuses_what_cannot_be_served(project):

@@ -1,57 +1,33 @@
 """Algebra on weights. A weight is a share of training *tokens*; every function here returns weights that sum to 1.
 
-Reads run.json for the mixture of a run, and nothing else. Definitions: natural and temperature (w ~ tokens^(1/tau), as
-in mT5, arXiv 2010.11934), UniMax (arXiv 2304.09151).
+What may be asked for is judged in mix/asked.py. Reads run.json for the mixture of a run, and nothing else.
+Definitions: natural and temperature (w ~ tokens^(1/tau), as in mT5, arXiv 2010.11934), UniMax (arXiv 2304.09151).
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
 
 import numpy as np
 
 from mixlab.errors import ConfigError, MissingError, PlanError, nearest
-from mixlab.mix.simplex import project
+from mixlab.mix.asked import check, check_groups, check_room
+from mixlab.mix.simplex import rescale
 from mixlab.types import Mixture
 from mixlab.workspace import Workspace, read_json
-
-SUM_TOLERANCE = 1e-6
-Groups: TypeAlias = Mapping[str, "float | tuple[float, Groups]"]
-"""Source -> weight, or group -> (weight, its inside); the weights on each level sum to 1."""
-
-
-def check(mixture: Mixture, sources: Iterable[str]) -> None:
-    """Raises ConfigError if the mixture cannot be meant: unknown source, impossible weight, weights that miss 1."""
-    known, title = sorted(sources), f"mixture '{mixture.name}'"
-    for source in mixture.weights:
-        if source not in known:
-            raise ConfigError(
-                f"{title} gives a weight to '{source}', which is not a source here.{nearest(source, known)}"
-            )
-    if mixture.rule != "weights":
-        _check_rule(mixture, title)
-        return
-    if not mixture.weights:
-        raise ConfigError(f"{title} has no weights. Give `mixture.weights`, or a rule: `mixture=natural`.")
-    for source, w in mixture.weights.items():
-        if not (math.isfinite(w) and w >= 0):
-            raise ConfigError(f"{title}: the weight of '{source}' is {w}. A weight is a share of tokens, from 0 to 1.")
-    total = math.fsum(mixture.weights.values())
-    if abs(total - 1) > SUM_TOLERANCE:
-        raise ConfigError(f"the weights of {title} sum to {total:.6g}, not 1{_way_out(mixture.weights, total)}")
 
 
 def resolve(mixture: Mixture, available: Mapping[str, int], budget_tokens: int) -> Mixture:
     """The mixture as numbers: rule `weights`, one for every source of `available`, ordered by name, summing to 1.
 
-    `available`: source -> training tokens. A source that is not named gets 0. Raises ConfigError as `check`, PlanError
-    if UniMax is infeasible.
+    `available`: source -> training tokens. A source that is not named gets 0. First the rule or the weights and their
+    groups, then `to`, `scale`, and last floors and caps. Raises ConfigError as `check`, or if the caps leave tokens
+    without a source that has a weight; PlanError if UniMax is infeasible.
     """
     check(mixture, available)
     match mixture.rule:
         case "weights":
-            found = _mixture(mixture.name, {s: mixture.weights.get(s, 0.0) for s in available})
+            flat = nested(mixture.weights, mixture.groups, mixture.name).weights
+            found = _mixture(mixture.name, {s: flat.get(s, 0.0) for s in available})
         case "natural":
             found = natural(available)
         case "uniform":
@@ -60,6 +36,13 @@ def resolve(mixture: Mixture, available: Mapping[str, int], budget_tokens: int) 
             found = temperature(available, mixture.tau)
         case "unimax":
             found = unimax(available, budget_tokens, mixture.epochs)
+    if mixture.to is not None:
+        found = interpolate(found, resolve(mixture.to, available, budget_tokens), mixture.t)
+    for source, factor in mixture.scale.items():
+        found = scale(found, source, factor)
+    if mixture.floors or mixture.caps:
+        check_room(mixture, found.weights)
+        found = bounded(found, mixture.floors, mixture.caps)
     return Mixture(name=mixture.name, rule="weights", weights=found.weights)
 
 
@@ -149,24 +132,28 @@ def scale(mixture: Mixture, source: str, factor: float, name: str | None = None)
     return _mixture(name or f"{mixture.name}-{source}-x{factor:g}", scaled)
 
 
-def nested(groups: Groups, name: str = "nested") -> Mixture:
+def nested(weights: Mapping[str, float], groups: Mapping[str, Mapping[str, float]], name: str = "nested") -> Mixture:
     """A mixture of groups with inner weights, flattened to sources.
 
-    >>> nested({"web": (0.6, {"blogs": 0.5, "wiki": 0.5}), "code": 0.4}).weights
+    >>> nested({"web": 0.6, "code": 0.4}, {"web": {"blogs": 0.5, "wiki": 0.5}}).weights
     {'blogs': 0.3, 'code': 0.4, 'wiki': 0.3}
     """
-    flat: dict[str, float] = {}
-    for source, weight in _flatten(groups, 1.0, name):
-        if source in flat:
-            raise ConfigError(f"mixture '{name}' names the source '{source}' in two groups. Leave it in one of them.")
-        flat[source] = weight
+    check_groups(weights, groups, name)
+    flat = dict(weights)
+    while inner := [g for g in flat if g in groups]:
+        for group in inner:
+            share = flat.pop(group)
+            flat |= {s: share * w for s, w in groups[group].items()}
     return _mixture(name, flat)
 
 
 def bounded(
     mixture: Mixture, floors: Mapping[str, float] | None = None, caps: Mapping[str, float] | None = None
 ) -> Mixture:
-    """The nearest mixture (Euclidean) with every weight between its floor (default 0) and its cap (default 1)."""
+    """Every weight between its floor (default 0) and its cap (default 1); those in between keep their proportions.
+
+    A source of weight 0 gets its floor, and more only if no other may take it. PlanError if nothing is feasible.
+    """
     _resolved(mixture)
     floors, caps = floors or {}, caps or {}
     for source in (*floors, *caps):
@@ -176,7 +163,7 @@ def bounded(
             )
     lo = [floors.get(s, 0.0) for s in mixture.weights]
     hi = [caps.get(s, 1.0) for s in mixture.weights]
-    moved = project(np.array(list(mixture.weights.values())), lo, hi)
+    moved = rescale(np.array(list(mixture.weights.values())), lo, hi)
     return Mixture(name=mixture.name, rule="weights", weights=dict(zip(mixture.weights, moved.tolist(), strict=True)))
 
 
@@ -200,53 +187,3 @@ def _resolved(*mixtures: Mixture) -> None:
     for m in mixtures:
         if not m.is_resolved:
             raise ConfigError(f"mixture '{m.name}' is a rule ({m.rule}): its weights are known only with the corpora.")
-
-
-def _check_rule(mixture: Mixture, title: str) -> None:
-    """ConfigError for a rule with weights, or with a parameter out of range."""
-    if mixture.weights:
-        raise ConfigError(
-            f"{title} follows the rule '{mixture.rule}' and yet has weights. "
-            "To use the weights: `mixture=weights`; to use the rule: `~mixture.weights`."
-        )
-    if mixture.rule == "temperature" and not (math.isfinite(mixture.tau) and mixture.tau > 0):
-        raise ConfigError(f"{title}: mixture.tau is {mixture.tau}. Give a number above 0; 1 is the natural mix.")
-    if mixture.rule == "unimax" and not mixture.epochs > 0:
-        raise ConfigError(f"{title}: mixture.epochs is {mixture.epochs}. Give a number above 0.")
-
-
-def _way_out(weights: Mapping[str, float], total: float) -> str:
-    """The rest of the sentence about a wrong sum: who may be left over from a default, and both ways out."""
-    told = ", ".join(f"{s} {w:g}" for s, w in weights.items())
-    extra = _leftovers(weights, total)
-    if not extra:
-        return f": {told}. Divide each by {total:.6g}, or choose a saved mix: `mixture=NAME`."
-    names = " and ".join(extra)
-    return (
-        f": {told}. Without {names} they would: a dict on the command line is merged into the default mixture, so "
-        "sources it does not name are left over. Either choose a whole mix (`mixture=weights` starts from an empty one)"
-        f", or delete what is left over: {' '.join(f'`~mixture.weights.{s}`' for s in extra)}."
-    )
-
-
-def _leftovers(weights: Mapping[str, float], total: float) -> tuple[str, ...]:
-    """The most sources that can be taken away so that the rest sums to 1; none if no choice of up to 12 does."""
-    some = [s for s, w in weights.items() if w > 0]
-    if total < 1 or len(some) > 12:
-        return ()
-    for size in range(len(some) - 1, 0, -1):
-        for gone in itertools.combinations(some, size):
-            if abs(total - math.fsum(weights[s] for s in gone) - 1) <= SUM_TOLERANCE:
-                return gone
-    return ()
-
-
-def _flatten(groups: Groups, share: float, path: str) -> list[tuple[str, float]]:
-    """(source, weight) of every leaf; each level is checked under the name of its group."""
-    tops = {k: v[0] if isinstance(v, tuple) else v for k, v in groups.items()}
-    check(Mixture(name=path, rule="weights", weights=tops), tops)
-    flat: list[tuple[str, float]] = []
-    for key, value in groups.items():
-        inner = value[1] if isinstance(value, tuple) else None
-        flat += _flatten(inner, share * tops[key], f"{path}/{key}") if inner is not None else [(key, share * tops[key])]
-    return flat

@@ -95,6 +95,37 @@ def project(v: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> np.ndarray:
     return np.clip(v - (below + above) / 2, lo, hi)
 
 
+def rescale(v: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> np.ndarray:
+    """The point of {w : lo <= w <= hi, sum w = 1} that keeps the proportions of `v` between the limits; float64 (m,).
+
+    It is clip(c v, lo, hi), the nearest to `v` in relative entropy. Only if no positive one may take more, those of
+    `v` 0 share what is left evenly. `v` (m,) sums to 1. Raises PlanError if no point is feasible.
+
+    >>> rescale([0.8, 0.2, 0.0], [0, 0, 0.1], [0.5, 1, 1]).tolist()
+    [0.5, 0.4, 0.1]
+    """
+    v = np.asarray(v, np.float64)
+    lo, hi = _limits(np.broadcast_to(lo, v.shape), np.broadcast_to(hi, v.shape))
+    some = v > 1e-15  # less is rounding
+    if (short := 1 - hi[some].sum() - lo[~some].sum()) <= 1e-12:
+        return _clipped(np.where(some, v, 0.0), lo, hi, 1.0)
+    out = hi.copy()
+    out[~some] = _clipped(np.ones((~some).sum()), lo[~some], hi[~some], short + lo[~some].sum())
+    return out
+
+
+def _clipped(v: np.ndarray, lo: np.ndarray, hi: np.ndarray, total: float) -> np.ndarray:
+    """clip(c v, lo, hi) with the `c` that makes it sum to `total`: the sum is linear between the turns of c."""
+    some = v > 0
+    turns = np.unique(np.concatenate([lo[some] / v[some], hi[some] / v[some]]))
+    sums = np.array([np.clip(c * v, lo, hi).sum() for c in turns])
+    k = int(np.clip(np.searchsorted(sums, total), 1, max(1, len(turns) - 1)))
+    if len(turns) < 2 or sums[k] <= sums[k - 1]:
+        return np.clip(turns[-1] * v, lo, hi)
+    c = turns[k - 1] + (total - sums[k - 1]) / (sums[k] - sums[k - 1]) * (turns[k] - turns[k - 1])
+    return np.clip(c * v, lo, hi)
+
+
 def _limits(lo: ArrayLike, hi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Floors and caps as arrays, caps at most 1; PlanError if no mixture lies between them."""
     lo, hi = np.asarray(lo, np.float64), np.minimum(np.asarray(hi, np.float64), 1.0)

@@ -124,17 +124,102 @@ def test_interpolation_ends_at_its_ends():
         mx.interpolate(a, Mixture(), 0.5)
 
 
+WEB = {"web": {"blogs": 0.25, "news": 0.75}}
+
+
 def test_groups_multiply_down_to_their_sources():
-    tree = {"text": (0.8, {"web": (0.5, {"blogs": 0.25, "news": 0.75}), "wiki": 0.5}), "code": 0.2}
-    assert mx.nested(tree).weights == pytest.approx({"blogs": 0.1, "code": 0.2, "news": 0.3, "wiki": 0.4})
-    with pytest.raises(ConfigError, match="nested/text"):
-        mx.nested({"text": (1.0, {"wiki": 0.5, "news": 0.4})})
-    with pytest.raises(ConfigError, match="'wiki' in two groups"):
-        mx.nested({"a": (0.5, {"wiki": 1.0}), "wiki": 0.5})
+    groups = {"text": {"web": 0.5, "wiki": 0.5}, **WEB}
+    assert mx.nested({"text": 0.8, "code": 0.2}, groups).weights == pytest.approx(
+        {"blogs": 0.1, "code": 0.2, "news": 0.3, "wiki": 0.4}
+    )
+    written = Mixture(name="mine", rule="weights", weights={"text": 0.8, "code": 0.2}, groups=groups)
+    assert not written.is_resolved
+    found = mx.resolve(written, dict.fromkeys(("blogs", "code", "law", "news", "wiki"), 10), 10)
+    assert found.weights == pytest.approx({"blogs": 0.1, "code": 0.2, "law": 0.0, "news": 0.3, "wiki": 0.4})
+    assert found.is_resolved and found == mx.resolve(found, dict.fromkeys(found.weights, 10), 10)
 
 
-def test_floors_and_caps_are_kept():
+@pytest.mark.parametrize(
+    ("weights", "groups", "told"),
+    [
+        ({"web": 1.0}, {"web": {}}, "group 'web' is empty"),
+        ({"web": 1.0}, {"web": {"blogs": 0.5, "news": 0.4}}, r"weights of group 'web' of mixture 'm' sum to 0\.9"),
+        ({"web": 1.0}, {"web": {"blogs": 0.5, "newz": 0.5}}, "'newz'.*Did you mean 'news'"),
+        ({"wbe": 1.0}, WEB, "'wbe'.*Did you mean 'web'"),
+        ({"web": 0.5, "news": 0.5}, WEB, "source 'news' in two places, the weights and group 'web'"),
+        ({"wiki": 1.0}, WEB, "describes the group 'web', but nothing gives it a weight"),
+        ({"wiki": 1.0}, {"web": {"all": 1.0}, "all": {"web": 1.0}}, "nothing gives it a weight"),
+        ({"web": 1.0}, {"web": {"all": 1.0}, "all": {"web": 1.0}}, "group 'web' in two places"),
+        ({"wiki": 1.0}, {"wiki": {"news": 1.0}}, "a group 'wiki', which is also a source"),
+        ({"web": 1.0}, {"web": {"blogs": -0.5, "news": 1.5}}, "weight of 'blogs' is -0.5"),
+    ],
+)
+def test_groups_that_cannot_be_meant_say_why(weights, groups, told):
+    with pytest.raises(ConfigError, match=told):
+        mx.check(Mixture(name="m", rule="weights", weights=weights, groups=groups), ["blogs", "news", "wiki"])
+
+
+def test_floors_and_caps_are_kept_and_the_others_keep_their_proportions():
     mix = mx.bounded(given_weights(code=0.8, news=0.2, wiki=0.0), floors={"wiki": 0.1}, caps={"code": 0.5})
-    assert mix.weights == pytest.approx({"code": 0.5, "news": 0.35, "wiki": 0.15})
+    assert mix.weights == pytest.approx({"code": 0.5, "news": 0.4, "wiki": 0.1})
     with pytest.raises(ConfigError, match="Did you mean 'code'"):
         mx.bounded(mix, caps={"cod": 0.5})
+
+
+SHAPES = [
+    ({"floors": {"wkii": 0.1}}, "mixture.floors names 'wkii'.*Did you mean 'wiki'"),
+    ({"caps": {"wkii": 0.1}}, "mixture.caps names 'wkii'.*Did you mean 'wiki'"),
+    ({"scale": {"wkii": 2}}, "mixture.scale names 'wkii'.*Did you mean 'wiki'"),
+    ({"scale": {"wiki": -1}}, "mixture.scale.wiki is -1. Give a factor from 0 up"),
+    ({"caps": {"wiki": 1.5}}, "mixture.caps.wiki is 1.5. Give a share"),
+    (
+        {"floors": {"wiki": 0.7, "code": 0.5}},
+        r"floors sum to 1\.2, more than 1: wiki 0\.7, code 0\.5\. Lower them by 0\.2",
+    ),
+    ({"caps": {"wiki": 0.3, "code": 0.5}}, r"caps sum to 0\.8, less than 1.*20\.0% of the tokens have no source"),
+    ({"floors": {"wiki": 0.5}, "caps": {"wiki": 0.4}}, r"floor of 'wiki', 0\.5, is above its cap, 0\.4"),
+    ({"t": 0.2}, "where to"),
+    ({"t": 1.2, "to": Mixture()}, "mixture.t is 1.2"),
+    ({"to": Mixture(rule="weights", weights={"wkii": 1.0})}, "mixture 'm.to' gives a weight to 'wkii'"),
+    ({"groups": {"web": {"wiki": 1.0}}}, "follows the rule 'natural' and yet has groups, web"),
+]
+
+
+@pytest.mark.parametrize(("asked", "told"), SHAPES)
+def test_shapes_that_cannot_be_meant_say_why(asked, told):
+    with pytest.raises(ConfigError, match=told):
+        mx.check(Mixture(name="m", **asked), ["code", "wiki"])
+
+
+def test_a_cap_gives_nothing_to_a_source_without_weight():
+    asked = Mixture(name="m", rule="weights", weights={"code": 1.0}, caps={"code": 0.6})
+    with pytest.raises(ConfigError, match=r"caps sum to 0\.6.*40\.0% .*give a weight to law or wiki"):
+        mx.resolve(asked, {"code": 10, "law": 10, "wiki": 10}, 10)
+
+
+def test_a_rule_may_be_moved_scaled_and_limited_in_this_order():
+    sizes = {"code": 100, "law": 300, "wiki": 600}
+    half = Mixture(name="m", to=Mixture(rule="uniform"), t=0.5)
+    assert mx.resolve(half, sizes, 10).weights == pytest.approx({"code": 13 / 60, "law": 19 / 60, "wiki": 28 / 60})
+    whole = mx.resolve(Mixture(name="m", to=Mixture(rule="uniform"), scale={"code": 60 / 13}), sizes, 10)
+    assert whole.weights == pytest.approx({"code": 60 / 107, "law": 19 / 107, "wiki": 28 / 107})
+    shaped = Mixture(name="m", scale={"wiki": 0}, floors={"wiki": 0.2}, caps={"law": 0.5})
+    assert mx.resolve(shaped, sizes, 10).weights == pytest.approx({"code": 0.3, "law": 0.5, "wiki": 0.2})
+
+
+@LAW
+@given(SIZES, st.data())
+def test_every_shape_keeps_its_limits_sums_to_one_and_is_the_same_again(sizes, data):
+    names = st.dictionaries(st.sampled_from(sorted(sizes)), st.floats(0, 1 / len(sizes)))
+    floors = data.draw(names)
+    caps = {s: max(floors.get(s, 0), c) for s, c in data.draw(names).items()}
+    caps = dict(list(caps.items())[: len(sizes) - 1])  # one is free to take what is left
+    factors = data.draw(st.dictionaries(st.sampled_from(sorted(sizes)), st.floats(0.1, 10)))
+    asked = Mixture(name="m", to=Mixture(rule="uniform"), t=0.3, scale=factors, floors=floors, caps=caps)
+    found = mx.resolve(asked, sizes, 10)
+    assert math.fsum(found.weights.values()) == pytest.approx(1, abs=1e-12)
+    assert all(floors.get(s, 0) - 1e-12 <= w <= caps.get(s, 1) + 1e-12 for s, w in found.weights.items())
+    free = mx.resolve(Mixture(name="m", to=Mixture(rule="uniform"), t=0.3, scale=factors), sizes, 10).weights
+    between = [w / free[s] for s, w in found.weights.items() if floors.get(s, 0) < w < caps.get(s, 1)]
+    assert not between or max(between) == pytest.approx(min(between), rel=1e-9)
+    assert mx.bounded(found, floors, caps).weights == pytest.approx(found.weights, abs=1e-12)
