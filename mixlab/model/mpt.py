@@ -33,6 +33,7 @@ class MPT(nn.Module):
         self.slopes = alibi_slopes(spec.n_heads, spec.alibi_bias_max)
         self.scale = (spec.d_model // spec.n_heads) ** -0.5 if spec.softmax_scale is None else spec.softmax_scale
         self.transformer = _Transformer(spec)
+        self._kept: Attend | None = None
         _initialise(self, seed)
 
     def compile_blocks(self) -> None:
@@ -94,13 +95,22 @@ class MPT(nn.Module):
             device=ids_BT.device,
             documents=doc_ids_BS,
         )
-        precision = "bf16" if torch.is_autocast_enabled(self.device.type) else "fp32"
-        impl = "torch" if cache is not None else resolve(self.spec.attn_impl, self.device, precision)
-        attend = backend(impl, view)
+        attend = backend("torch" if cache is not None else self._backend(), view)
+        if self.training:
+            self._kept = attend  # what a captured step reads must stay, whoever else asks for other shapes
         x_BTD = self.transformer.wte(ids_BT)
         for i, block in enumerate(self.transformer.blocks):
-            x_BTD = block(x_BTD, attend, cache, i)
+            run = block if self.training else block.forward  # uncompiled: an exam asks for many shapes, once each
+            x_BTD = run(x_BTD, attend, cache, i)
         return self.transformer.norm_f(x_BTD)
+
+    def _backend(self) -> str:
+        """Name of the attention to use now; on a GPU that of an exam takes every shape and precision uncompiled."""
+        if not self.training and self.device.type == "cuda":
+            return "sdpa"
+        return resolve(
+            self.spec.attn_impl, self.device, "bf16" if torch.is_autocast_enabled(self.device.type) else "fp32"
+        )
 
     @property
     def _logit_scale(self) -> float:

@@ -35,14 +35,14 @@ class Guard:
         is_far = (now_2 > mean_2 + SIGMAS * (square_2 / known).sqrt()).any() & (self.count >= MIN_STEPS)
         is_bad = is_far | ~now_2.isfinite().all()
         shifted_2W = torch.cat((self.recent_2W[:, 1:], now_2[:, None]), 1)
-        self.recent_2W = torch.where(is_bad, self.recent_2W, shifted_2W)
-        self.count = (self.count + ~is_bad).clamp(max=WINDOW)
+        self.recent_2W.copy_(torch.where(is_bad, self.recent_2W, shifted_2W))  # in place: a captured step reads it here
+        self.count.copy_((self.count + ~is_bad).clamp(max=WINDOW))
         return is_bad.float()
 
     def forget(self) -> None:
         """Starts afresh: what was normal is no longer."""
-        self.recent_2W = torch.zeros_like(self.recent_2W)
-        self.count = torch.zeros_like(self.count)
+        self.recent_2W.zero_()
+        self.count.zero_()
 
     def state(self) -> dict[str, Any]:
         """What a resumed guard needs, as JSON: exact, since JSON's numbers are doubles."""

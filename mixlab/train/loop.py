@@ -23,6 +23,7 @@ from mixlab.errors import ConfigError
 from mixlab.model.attention import resolve
 from mixlab.model.mpt import MPT
 from mixlab.seeds import seed_of
+from mixlab.train.captured import CapturedStep, own_stream
 from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
 from mixlab.train.guard import Guard
 from mixlab.train.logbook import Logbook
@@ -75,6 +76,8 @@ class _Run:
     ranks: Ranks
     run_key: str
     per_step: int
+    captured: CapturedStep | None = None
+    """What does the steps on a GPU, where they can be captured."""
 
 
 def train(
@@ -103,6 +106,7 @@ def train(
     ranks = join(device, rows)
     optimizer = make_optimizer(model, spec)
     with (
+        own_stream(device),
         Logbook(out, steps=loader.steps, tokens_per_step=per_step, writes=ranks.leads) as book,
         until_sigterm() as stopped,
     ):
@@ -111,6 +115,7 @@ def train(
         step = _resume(run)
         if spec.compile:
             model.compile_blocks()
+        run.captured = _captured(run)
         while True:
             if _crosses(step, per_step, every_tokens) or step in (0, loader.steps):
                 _evaluate(run, evaluate, step)
@@ -149,6 +154,8 @@ def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
         run.book.event("warning", "level", f"{why}: going back has not helped, so this is taken as the new level")
         return step + 1
     restore(target, run.model, run.optimizer)
+    if run.captured is not None:
+        run.captured.forget()  # the moments are other tensors now
     run.guard.resume(target.told["guard"])
     run.book.rewound(target.step, target.told["book"], why, step)
     _save(run, target.step)
@@ -175,15 +182,33 @@ def _train_step(run: _Run, step: int) -> tuple[float, float, bool]:
     total = run.loader.steps * run.per_step
     lr = learning_rate(run.spec, step * run.per_step, total)
     set_lr(run.optimizer, lr)
-    ids_BT = torch.from_numpy(_checked(_rows(run.loader.batch, step, run.ranks)[0], run.model))
+    told = run.captured(step) if run.captured else _update(run, _fetch(run, step), step).tolist()
+    run.book.record(told[0], lr, told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
+    return told[0], told[1], bool(told[2])
+
+
+def _captured(run: _Run) -> CapturedStep | None:
+    """On a GPU the steps as a graph; None where a step is not the same work each time, or several ranks share it."""
+    spec = run.model.spec
+    varies = spec.resid_pdrop or spec.attn_uses_sequence_id or not isinstance(run.optimizer, torch.optim.AdamW)
+    if run.model.device.type != "cuda" or run.ranks.ranks > 1 or varies:
+        return None
+    return CapturedStep(lambda ids_BT: _update(run, ids_BT, 0), lambda step: _fetch(run, step), run.loader.steps)
+
+
+def _fetch(run: _Run, step: int) -> Tensor:
+    """This rank's token ids of a step, (B, T), on the host."""
+    return torch.from_numpy(_checked(_rows(run.loader.batch, step, run.ranks)[0], run.model))
+
+
+def _update(run: _Run, ids_BT: Tensor, step: int) -> Tensor:
+    """Forward, backward and the optimizer's step: (loss, gradient norm, was it dropped) as float64 on the device."""
     loss = _accumulate(run.model, run.loader, run.spec, ids_BT, step, run.ranks)
     loss = run.ranks.average(run.model, loss, len(ids_BT))
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.grad_clip or float("inf"))
     is_bad = run.guard.judge(loss, norm)
     apply_step(run.optimizer, is_bad, run.spec.ema)
-    told = torch.stack((loss.double(), norm.double(), is_bad.double())).tolist()  # the one wait for the device
-    run.book.record(told[0], lr, told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
-    return told[0], told[1], bool(told[2])
+    return torch.stack((loss.double(), norm.double(), is_bad.double()))
 
 
 def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int, ranks: Ranks) -> Tensor:

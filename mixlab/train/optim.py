@@ -82,9 +82,12 @@ def resolve_lr(spec: TrainSpec, params: Params) -> TrainSpec:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Gives every group this learning rate for its next step."""
+    """Gives every group this learning rate for its next step; on a GPU in the number's own place on the device."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def learning_rate(spec: TrainSpec, tokens: int, total_tokens: int) -> float:
@@ -157,7 +160,10 @@ class Lion(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=peak_lr(spec), betas=spec.betas, eps=ADAM_EPS, fused=True)
+    device = groups[0]["params"][0].device
+    on_gpu = device.type == "cuda"  # there the rate lies on the device, so that a captured step can be told another
+    lr = torch.tensor(peak_lr(spec), device=device) if on_gpu else peak_lr(spec)
+    return torch.optim.AdamW(groups, lr=lr, betas=spec.betas, eps=ADAM_EPS, fused=True, capturable=on_gpu)
 
 
 def _lion(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
