@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,47 @@ def test_two_mixes_share_the_order_of_every_source(corpora, code, seed):
         n = min(len(one), len(other))
         assert n > 0
         assert (one[:n] == other[:n]).all()
+
+
+def by_source(made):
+    """Source -> the first token of each of its sequences, in the order in which the loader serves them."""
+    rows, source = served(made)
+    return {d.source: rows[source == i, 0].tolist() for i, d in enumerate(made.plan.draws)}
+
+
+def of_weights(corpora, weights, seed, sequences=240):
+    train = TrainSpec(tokens=sequences * T, batch_tokens=B * T, max_epochs=1e9)
+    mix = Mixture(name="m", rule="weights", weights=weights)
+    return Loader(plan_draws(mix, {s: corpora[s] for s in weights}, train, T), corpora, seed, B)
+
+
+@LAW
+@given(
+    st.floats(0.01, 0.97), st.floats(0.01, 0.97), st.floats(0.1, 0.9), st.integers(0, 3), st.sampled_from(list(SIZES))
+)
+def test_mixes_that_differ_in_one_weight_share_every_source_in_order(corpora, one, other, share, seed, changed):
+    """One source's weight moves, the others keep their proportions: whoever draws more goes on where the other ends."""
+    rest = [s for s in SIZES if s != changed]
+    mixes = [{changed: w, rest[0]: (1 - w) * share, rest[1]: (1 - w) * (1 - share)} for w in (one, other)]
+    a, b = (by_source(of_weights(corpora, w, seed)) for w in mixes)
+    for s in SIZES:  # the changed one, too
+        n = min(len(a[s]), len(b[s]))
+        assert a[s][:n] == b[s][:n]
+        assert abs(len(a[s]) - 240 * mixes[0][s]) < 1 > abs(len(b[s]) - 240 * mixes[1][s])
+
+
+@LAW
+@given(st.floats(0.05, 0.9), st.floats(0.1, 0.9), st.integers(0, 3))
+def test_replacing_one_source_leaves_every_other_sequence_as_it_was(corpora, weight, share, seed):
+    """code becomes law at the same weight: all that is served of wiki is the same, sequence by sequence."""
+    a = by_source(of_weights(corpora, {"code": weight, "wiki": 1 - weight}, seed))
+    b = by_source(of_weights(corpora, {"law": weight, "wiki": 1 - weight}, seed))
+    assert a["wiki"] == b["wiki"]
+    third = {"wiki": (1 - weight) * share, "books": (1 - weight) * (1 - share)}
+    shards = {**corpora, "books": replace(corpora["law"], source="books")}
+    c = by_source(of_weights(shards, {"code": weight, **third}, seed))
+    d = by_source(of_weights(shards, {"law": weight, **third}, seed))
+    assert (c["wiki"], c["books"]) == (d["wiki"], d["books"])  # ties go by name, and both names stand at one place
 
 
 @LAW
