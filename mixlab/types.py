@@ -256,6 +256,8 @@ class TrainSpec:
     """Source -> tokens of it that the run may see: its first documents in the order of a hash of their ids."""
     target_tokens: int | None = None
     """Budget of the large run this one stands for: every source is cut down until it repeats here as it would there."""
+    target_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Source -> tokens that the large run has of it, where that is not what the lab has."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=COSMETIC)
     threads: int = field(default=1, metadata=COSMETIC)
     save_every_tokens: int = field(default=150_000, metadata=COSMETIC)

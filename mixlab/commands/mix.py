@@ -95,8 +95,8 @@ def design(
         raise ConfigError(f"a design is a CSV, and '{out}' does not end in .csv.")
     with showing.progress() as watch:
         corpora = pipeline.prepare(spec, ws, watch.stage)
-    sizes = repetition.visible(corpora, spec.train)
-    caps = repetition.caps(sizes, spec.train, spec.model.max_seq_len)
+    sizes = repetition.meant(corpora, spec.train)
+    caps = repetition.caps(corpora, spec.train, spec.model.max_seq_len)
     found = designs.make(kind, {s: float(t) for s, t in sizes.items()}, n, seed, caps)
     found += [found[0]] * reseeds
     swarm.write_design(out, found)

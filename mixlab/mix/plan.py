@@ -15,7 +15,7 @@ import numpy as np
 from mixlab.errors import ConfigError, PlanError
 from mixlab.mix import order as orders
 from mixlab.mix.mixture import resolve
-from mixlab.mix.repetition import doubts, refuse_crumbs, visible
+from mixlab.mix.repetition import doubts, meant, refuse_crumbs, refuse_thin, visible
 from mixlab.types import Corpus, Draw, Mixture, Phase, Plan, PlanPhase, TrainSpec
 
 FIRST = "main"
@@ -37,8 +37,8 @@ def plan_draws(
     wrong weights or phases, PlanError if a source is too small or would be repeated more than `train.max_epochs` times
     (one sequence of grace).
     """
-    sizes = visible(corpora, train)
-    mixture, phases = _resolve(mixture, phases, {s: n // seq_len * seq_len for s, n in sizes.items()}, train.tokens)
+    sizes, sought = visible(corpora, train), meant(corpora, train)
+    mixture, phases = _resolve(mixture, phases, {s: n // seq_len * seq_len for s, n in sought.items()}, train.tokens)
     parts = _parts(mixture, phases, train, seq_len)
     planned = tuple(_phase(*part, counts, corpora, sizes) for part, counts in _counted(parts))
     draws = tuple(_sum([p.draws[i] for p in planned], planned) for i in range(len(mixture.weights)))
@@ -46,6 +46,8 @@ def plan_draws(
         for draw in phase.draws:
             refuse_crumbs(draw, corpora[draw.source], train, phase.seq_len)
             _refuse_nothing(phase.mixture, draw, sizes[draw.source], phase.seq_len)
+    for draw in draws:
+        refuse_thin(draw, corpora[draw.source], train)
     plan = Plan(
         key=_key(planned),
         mixture=mixture,
@@ -64,7 +66,7 @@ def resolved(
     mixture: Mixture, phases: Sequence[Phase], corpora: Mapping[str, Corpus], train: TrainSpec
 ) -> tuple[Mixture, tuple[Phase, ...]]:
     """The mixture and the phases as numbers: rules follow from the tokens that the run may see."""
-    return _resolve(mixture, phases, visible(corpora, train), train.tokens)
+    return _resolve(mixture, phases, meant(corpora, train), train.tokens)
 
 
 def order(plan: Plan) -> np.ndarray:
