@@ -188,8 +188,10 @@ class Phase:
     """A later part of a run: annealing on better text, or longer sequences."""
 
     name: str = field(default="anneal", metadata=COSMETIC)
-    share: float
+    share: float | None = None
     """Of all the run's tokens, above 0 and below 1; what the phases leave goes to the run's own mixture, first."""
+    begins_at: int | None = None
+    """Instead of `share`: tokens before it. The border then stays where it is when the budget grows."""
     mixture: Mixture | None = None
     """None: the run's own mixture goes on."""
     seq_len: int | None = None

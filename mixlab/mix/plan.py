@@ -1,7 +1,8 @@
 """Mixture + budget + corpora -> exact draws, phase by phase; says what is impossible and what is.
 
 Reads and writes nothing. The order of the sequences is that of mix/order.py: a longer plan of one phase begins with the
-shorter one, and phases of one sequence length share one account, so that every prefix of the run is exact.
+shorter one (so does one of several phases if they say `begins_at`), and phases of one sequence length share one
+account, so that every prefix of the run is exact.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,16 +84,39 @@ def _resolve(
     mixture: Mixture, phases: Sequence[Phase], sizes: Mapping[str, int], tokens: int
 ) -> tuple[Mixture, tuple[Phase, ...]]:
     """Rules as numbers; each phase's rule for its own part of the budget."""
-    left = 1 - math.fsum(p.share for p in phases)
-    if not (left > 1e-9 and all(p.share > 0 for p in phases)):
-        shares = ", ".join(f"{p.name} {p.share:g}" for p in phases)
+    begins = [*_begins(phases, tokens), 1.0]
+    spans = [round((end - begin) * tokens) for begin, end in itertools.pairwise(begins)]
+    first = resolve(mixture, sizes, round(begins[0] * tokens))
+    later = [(p, p.mixture and resolve(p.mixture, sizes, n)) for p, n in zip(phases, spans, strict=True)]
+    return first, tuple(replace(p, mixture=m) for p, m in later)
+
+
+def _begins(phases: Sequence[Phase], tokens: int) -> list[float]:
+    """Where each phase begins, as a share of the run's `tokens`; ConfigError for borders that cannot be meant."""
+    for p in phases:
+        if (p.share is None) == (p.begins_at is None):
+            said = "both" if p.share is not None else "neither of"
+            raise ConfigError(f"phase '{p.name}' has {said} share and begins_at. Give it one of them.")
+    shares = [p.share for p in phases if p.share is not None]
+    if shares and len(shares) < len(phases):
+        raise ConfigError("phases: some say share and some begins_at. Give all of them the same.")
+    if not shares:
+        at = [0, *(p.begins_at or 0 for p in phases), tokens]
+        if any(b <= a for a, b in itertools.pairwise(at)):
+            told = ", ".join(f"{p.name} at {p.begins_at:,}" for p in phases)
+            raise ConfigError(
+                f"phases: each has to begin after the one before and within the run of {tokens:,} tokens, but they "
+                f"begin so: {told}. Move begins_at, leave the phase out, or raise train.tokens."
+            )
+        return [n / tokens for n in at[1:-1]]
+    left = 1 - math.fsum(shares)
+    if not (left > 1e-9 and min(shares) > 0):
+        told = ", ".join(f"{p.name} {p.share:g}" for p in phases)
         raise ConfigError(
-            f"phases: their shares ({shares}) have to be above 0 and leave some tokens to the run's own mixture, but "
+            f"phases: their shares ({told}) have to be above 0 and leave some tokens to the run's own mixture, but "
             f"sum to {1 - left:g}. Lower them below 1 in all."
         )
-    first = resolve(mixture, sizes, round(left * tokens))
-    later = [(p, p.mixture and resolve(p.mixture, sizes, round(p.share * tokens))) for p in phases]
-    return first, tuple(Phase(name=p.name, share=p.share, mixture=m, seq_len=p.seq_len) for p, m in later)
+    return list(itertools.accumulate([left, *shares[:-1]]))
 
 
 def _parts(
@@ -106,8 +131,10 @@ def _parts(
             f"train.tokens is {train.tokens:,}, less than one batch of {batch} x {seq_len} = {step:,}. "
             "Raise train.tokens or lower train.batch_tokens."
         )
-    some = [Phase(name=FIRST, share=1 - math.fsum(p.share for p in phases), mixture=mixture), *phases]
-    ends = [round(steps * share) for share in itertools.accumulate(p.share for p in some)]
+    some = [Phase(name=FIRST, mixture=mixture), *phases]
+    begins, at = _begins(phases, train.tokens), [p.begins_at for p in phases]
+    ends = [round(steps * b) if n is None else round(n / step) for b, n in zip(begins, at, strict=True)]
+    ends.append(steps)
     parts = []
     for phase, begin, end in zip(some, [0, *ends], ends, strict=False):
         long = phase.seq_len or seq_len
@@ -118,8 +145,8 @@ def _parts(
             )
         if end <= begin:
             raise PlanError(
-                f"phase '{phase.name}' is {phase.share:.3g} of {steps} batches: not even one. Raise its share or "
-                "train.tokens, or lower train.batch_tokens."
+                f"phase '{phase.name}' gets none of the {steps} batches, from {begin} to {end}. Give it a larger part "
+                "of train.tokens, raise those, or lower train.batch_tokens."
             )
         parts.append((phase.name, phase.mixture or mixture, long, (end - begin) * step // long))
     return parts

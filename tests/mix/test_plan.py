@@ -123,6 +123,54 @@ def test_more_weight_never_draws_less(weights, n, factor):
     assert abs((b[source] - a[source]) - exact) < 2
 
 
+def absolute(mixes, n, *begins, lengths=(None, None)):
+    """A plan of `n` batches whose phases begin at batches `begins`, on the mixes by turns."""
+    corpora = {s: corpus(s, 10**9) for s in mixes[0]}
+    some = [Mixture(name=k, rule="weights", weights=w) for k, w in zip("mo", mixes, strict=True)]
+    later = [
+        Phase(name=f"p{i}", begins_at=b * 4 * T, mixture=some[(i + 1) % 2], seq_len=t)
+        for i, (b, t) in enumerate(zip(begins, lengths, strict=False))
+    ]
+    return plan_draws(some[0], corpora, TrainSpec(tokens=n * 4 * T, batch_tokens=4 * T, max_epochs=1e9), T, later)
+
+
+@LAW
+@given(pairs(), st.integers(1, 50), st.integers(1, 50), st.integers(1, 60), st.integers(1, 100))
+def test_phases_with_fixed_borders_nest(mixes, first, second, last, more):
+    lengths = (None, 2 * T) if more % 2 else (None, None)
+    begins = (first, first + second)
+    short = absolute(mixes, first + second + last, *begins, lengths=lengths)
+    long = absolute(mixes, first + second + last + more, *begins, lengths=lengths)
+    assert [p.tokens for p in short.phases] == [first * 4 * T, second * 4 * T, last * 4 * T]
+    assert [p.tokens for p in long.phases[:2]] == [p.tokens for p in short.phases[:2]]
+    assert order(long)[: short.sequences].tolist() == order(short).tolist()
+
+
+def test_phases_with_shares_do_not_nest_and_the_first_border_moves():
+    a, b = {"a": 0.75, "b": 0.25}, {"a": 0.0, "b": 1.0}
+    short, long = phased(a, b, 10, 0.2), phased(a, b, 20, 0.2)
+    assert (short.phases[0].tokens, long.phases[0].tokens) == (8 * 4 * T, 16 * 4 * T)
+    assert order(long)[: short.sequences].tolist() != order(short).tolist()
+
+
+@pytest.mark.parametrize(
+    ("phases", "told"),
+    [
+        ([Phase(share=0.2, begins_at=8)], "has both share and begins_at"),
+        ([Phase()], "has neither of share and begins_at"),
+        ([Phase(share=0.2), Phase(begins_at=8)], "some say share and some begins_at"),
+        ([Phase(begins_at=400)], "within the run of 320 tokens.*anneal at 400"),
+        ([Phase(begins_at=0)], "anneal at 0"),
+        ([Phase(begins_at=64), Phase(name="long", begins_at=64)], "anneal at 64, long at 64"),
+        ([Phase(begins_at=319)], "gets none of the 10 batches, from 10 to 10"),
+    ],
+)
+def test_borders_that_cannot_be_meant_say_why(phases, told):
+    train = TrainSpec(tokens=10 * 4 * T, batch_tokens=4 * T)
+    with pytest.raises((ConfigError, PlanError), match=told):
+        plan_draws(Mixture(rule="uniform"), {"a": corpus("a", 10**6)}, train, T, phases)
+
+
 def test_a_longer_phase_is_planned_in_its_own_sequences():
     plan = phased({"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}, 8, seq_len=2 * T, tokens=10 * T)
     assert [(p.seq_len, p.sequences) for p in plan.phases] == [(T, 24), (2 * T, 4)]
@@ -136,7 +184,7 @@ def test_a_longer_phase_is_planned_in_its_own_sequences():
     ("changes", "told"),
     [
         ({"share": 1.0}, "leave some tokens to the run's own mixture"),
-        ({"share": 0.001}, "not even one"),
+        ({"share": 0.001}, "gets none of the 8 batches"),
         ({"seq_len": 3}, "holds no whole number"),
         ({"seq_len": 4 * T, "tokens": 3 * T}, "less than one sequence of 32"),
     ],
