@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import claims, exam, handover
+from mixlab import claims, exam, handover, lengths
 from mixlab.data import clean, dedup, shards, sources, split, tokenizer
 from mixlab.data.places import Places, places
 from mixlab.errors import ConfigError, RunFailed, SourceError
@@ -31,8 +31,18 @@ from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, loop, optim, ranks
 from mixlab.train.loader import Loader
-from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
-from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
+from mixlab.types import Corpus, Plan, RunSpec
+from mixlab.workspace import (
+    Workspace,
+    append_line,
+    append_lines,
+    build,
+    disk_errors,
+    key_of,
+    read_json,
+    read_lines,
+    write_json,
+)
 
 VERSION = 1
 """Of the training arithmetic: raised when the same spec would give other numbers."""
@@ -122,15 +132,15 @@ def rehearse(
         plan=planned,
         params=budget.params(spec.model),
         flops=budget.plan_flops(spec.model, planned).total,
-        price=_price(spec.model, planned, device, speeds),
+        price=_price(spec, planned, device, speeds),
     )
 
 
-def _price(model: ModelSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -> budget.Price:
+def _price(spec: RunSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -> budget.Price:
     """Hours and dollars of a plan, at a measured rate if there is one."""
-    if (rate := expected(model, device, speeds)) is None:
-        return budget.price(model, planned.tokens, device)
-    return budget.price(model, planned.tokens, device, rate.tokens_per_s, rate.basis)
+    if (rate := expected(spec.model, device, speeds, spec.train.precision)) is None:
+        return budget.price(spec.model, planned.tokens, device)
+    return budget.price(spec.model, planned.tokens, device, rate.tokens_per_s, rate.basis)
 
 
 def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
@@ -217,6 +227,9 @@ def _exam(
     ask = exam.live(spec, places(spec, ws).tokenizer, ws, out)
 
     def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
+        if final:
+            longer = lengths.length_scores(model, held, words.end_of_text_id)
+            append_lines(out / "scores.jsonl", evaluate.score_rows(longer, step, tokens, final, key))
         logprobs = functools.partial(token_logprobs, model)
         scores = evaluate.domain_bpb(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
         for row in evaluate.score_rows(scores, step, tokens, final, key):
@@ -281,6 +294,7 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "device": str(device),
         "device_name": attention.device_name(device),
         "threads": spec.train.threads,
+        "ranks": ranks.asked().ranks,
     }
 
 

@@ -19,6 +19,8 @@ class Speed:
     """A name of budget.DEVICES."""
     model: ModelSpec
     tokens_per_s: float
+    """Of one device."""
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +31,15 @@ class Rate:
     basis: str
 
 
-def expected(model: ModelSpec, device: str, speeds: Sequence[Speed]) -> Rate | None:
+def expected(model: ModelSpec, device: str, speeds: Sequence[Speed], precision: str = "fp32") -> Rate | None:
     """The median rate of runs of this shape on this device, else that of the nearest size at equal FLOP/s, else None.
+
+    Runs of another `precision` say nothing.
 
     >>> expected(ModelSpec(), "cpu", [Speed(device="cpu", model=ModelSpec(), tokens_per_s=v) for v in (90, 100, 140)])
     Rate(tokens_per_s=100, basis='measured: median of 3 runs of this model, 90 to 140 tokens/s')
     """
-    here = [s for s in speeds if s.device == device]
+    here = [s for s in speeds if (s.device, s.precision) == (device, precision)]
     same = [s.tokens_per_s for s in here if _shape(s.model) == _shape(model)]
     if same:
         spread = f", {min(same):,.0f} to {max(same):,.0f} tokens/s" if len(same) > 1 else ""

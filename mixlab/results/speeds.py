@@ -1,5 +1,6 @@
 """How fast the runs of a lab were, for prices of those to come. Reads run.json and status.json; writes nothing."""
 
+import re
 from dataclasses import fields
 
 from mixlab.mix.budget import DEVICES
@@ -10,15 +11,21 @@ from mixlab.workspace import Workspace
 
 
 def measured(ws: Workspace) -> list[Speed]:
-    """The last rate of every run whose device is in the price table; a GPU is known by `device_name` in run.json."""
+    """The last rate, per device, of every run whose device is in the price table.
+
+    A GPU is known by `device_name` in run.json: a whole one, so neither a slice of it (MIG) nor a GH200. A run of
+    several processes, or of several CPU cores, is shared out over them.
+    """
     found, known = [], {f.name for f in fields(ModelSpec)}
     for out in ws.runs():
         told, status = read_object(out / "run.json"), read_object(out / "status.json")
         name = str(told.get("device_name") or told.get("device") or "").lower()
-        device = next((d for d in DEVICES if d in name), None)
-        rate = status.get("tokens_per_s") or 0.0
-        shape = (told.get("spec") or {}).get("model") or {}
+        device = next((d for d in DEVICES if re.search(rf"\b{d}\b", name) and "mig" not in name), None)
+        over = told.get("ranks", 1) * (told.get("threads", 1) if device == "cpu" else 1)
+        rate = (status.get("tokens_per_s") or 0.0) / over
+        spec = told.get("spec") or {}
+        shape, precision = spec.get("model") or {}, (spec.get("train") or {}).get("precision", "fp32")
         if device and rate > 0 and shape:
             model = ModelSpec(**{k: v for k, v in shape.items() if k in known})
-            found.append(Speed(device=device, model=model, tokens_per_s=rate))
+            found.append(Speed(device=device, model=model, tokens_per_s=rate, precision=precision))
     return found
