@@ -20,6 +20,7 @@ ORDER = [
         "handover",
         "lengths",
         "exam",
+        "lab",
         "pipeline",
         "sweep",
         "optimize",
@@ -44,7 +45,13 @@ ORDER = [
 ROOMS = {
     "torch": ("mixlab/model/", "mixlab/train/", "mixlab/eval/"),
     "datasets": ("mixlab/data/sources.py", "mixlab/data/readers.py"),
-    "duckdb": ("mixlab/data/dedup.py", "mixlab/data/atlas.py", "mixlab/results/store.py", "mixlab/results/export.py"),
+    "duckdb": (
+        "mixlab/data/dedup.py",
+        "mixlab/data/atlas.py",
+        "mixlab/results/look.py",
+        "mixlab/results/store.py",
+        "mixlab/results/export.py",
+    ),
     "streamlit": ("mixlab/app/", "app.py"),
     "hydra": ("mixlab/compose.py", "mixlab/__main__.py"),
     "omegaconf": ("mixlab/compose.py", "mixlab/__main__.py"),
