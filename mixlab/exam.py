@@ -9,6 +9,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from mixlab.config import convert
 from mixlab.data import tokenizer
 from mixlab.errors import MissingError
 from mixlab.eval import engine, marking, suites
+from mixlab.eval.packing import Packed, pack
 from mixlab.eval.requests import Requests, tokenise
 from mixlab.eval.suites import Task
 from mixlab.model.mpt import MPT
@@ -29,29 +32,112 @@ from mixlab.workspace import Workspace, append_lines, disk_errors, read_json, re
 
 LIVE_SHARE = 0.03
 """Of the training cost, what live tasks may cost at most; a token fed costs a third of a token trained on."""
+TOGETHER = 4
+"""Runs asked in one pass, with two checkpoints each in memory."""
 logger = logging.getLogger(__name__)
 
 
 def sit(run: Path, ws: Workspace, suite: str, tasks: Path | None = None) -> list[dict[str, Any]]:
-    """The final score rows of a finished run on every task of a suite; only what is new is computed.
+    """The final score rows of one finished run; see `sit_together`."""
+    return sit_together([run], ws, suite, tasks)[run.name]
 
-    Each task is also put to the run's untrained start (step 0): its measured floor. MissingError if the run has not
-    finished; what `load_suite` raises.
+
+def sit_together(
+    runs: Sequence[Path], ws: Workspace, suite: str, tasks: Path | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """The final score rows of finished runs on every task of a suite, by run; only what is new is computed.
+
+    Each task is also put to a run's untrained start (step 0): its measured floor. Checkpoints that read alike (one
+    tokenizer, one sequence length) are asked in one pass. MissingError if a run has not finished; what `load_suite`
+    raises.
     """
+    found = suites.load_suite(suite, tasks)
+    sat = [_sitter(run, ws) for run in runs]
+    with ExitStack() as held:
+        for run in sorted({s.run for s in sat}):
+            held.enter_context(disk_errors(run))
+            held.enter_context(FileLock(run / ".lock"))
+        alike: dict[tuple[Path, int], list[_Sitter]] = {}
+        for sitter in sat:
+            alike.setdefault((sitter.words, sitter.spec.max_seq_len), []).append(sitter)
+        for (words, _), those in alike.items():
+            for at in range(0, len(those), TOGETHER):
+                _put(those[at : at + TOGETHER], found, words, ws)
+    return {
+        s.run.name: [row for t in found for row in _of(read_lines(s.run / "scores.jsonl"), t, s.sha, s.steps)]
+        for s in sat
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sitter:
+    """A finished run that sits an exam."""
+
+    run: Path
+    told: Mapping[str, Any]
+    """Its run.json."""
+    spec: ModelSpec
+    words: Path
+    sha: str
+    """The tokenizer's hash."""
+    steps: int
+    tokens: int
+
+
+def _sitter(run: Path, ws: Workspace) -> _Sitter:
+    """What is needed of a run; MissingError if it has not finished."""
     if not (run / "done.json").exists():
         raise MissingError(f"{run.name} has not finished: run its command again, and evaluate it then.")
     told, done = read_json(run / "run.json"), read_json(run / "done.json")
     words = ws.root / "tokenizer" / told.get("tokenizer", "none")
-    sha = read_manifest(words)["sha256"][:12]
-    found = suites.load_suite(suite, tasks)
-    with disk_errors(run), FileLock(run / ".lock"):
-        rows = read_lines(run / "scores.jsonl")
-        for step, tokens in ((0, 0), (done["steps"], done["tokens"])):
-            new = [task for task in found if not _of(rows, task, sha, step)]
-            if new:
-                _put(run, new, _model(run, told, step), words, ws, step=step, tokens=tokens)
-    rows = read_lines(run / "scores.jsonl")
-    return [row for task in found for row in _of(rows, task, sha, done["steps"])]
+    return _Sitter(
+        run=run,
+        told=told,
+        spec=convert(ModelSpec, told["spec"]["model"], "model"),
+        words=words,
+        sha=read_manifest(words)["sha256"][:12],
+        steps=done["steps"],
+        tokens=done["tokens"],
+    )
+
+
+def _put(sitters: Sequence[_Sitter], found: Sequence[Task], words: Path, ws: Workspace) -> None:
+    """Puts each task to those that lack it, start and end, in one pass; each is written when it is done."""
+    encoder, models = tokenizer.load(words), dict[tuple[str, int], MPT]()
+    for task in found:
+        new = [
+            (sitter, step, tokens)
+            for sitter in sitters
+            for step, tokens in ((0, 0), (sitter.steps, sitter.tokens))
+            if not _of(read_lines(sitter.run / "scores.jsonl"), task, sitter.sha, step)
+        ]
+        if not new:
+            continue
+        for sitter, step, _ in new:
+            if (sitter.run.name, step) not in models:
+                models[sitter.run.name, step] = _model(sitter, step)
+        asked, began = [models[sitter.run.name, step] for sitter, step, _ in new], time.monotonic()
+        requests = tokenise(task, encoder, sitters[0].sha, ws.requests)
+        packed = pack(requests, sitters[0].spec.max_seq_len, engine.batch_tokens_of(asked[0]))
+        scored = engine.score_packed(asked, packed)
+        seconds = (time.monotonic() - began) / len(new)
+        for (sitter, step, tokens), one in zip(new, scored, strict=True):
+            items = marking.item_rows(task, requests, one, step, tokens, sitter.sha)
+            scores = marking.score_rows(task, items, final=bool(step), seconds=seconds, fed=one.tokens)
+            if step:
+                append_lines(sitter.run / "items.jsonl", items)
+            append_lines(sitter.run / "scores.jsonl", scores)
+        logger.info("%s: %d items, %d checkpoints, %.1f s each", task.label, len(task.asked), len(new), seconds)
+
+
+def _model(sitter: _Sitter, step: int) -> MPT:
+    """The run's model at its end, or its untrained start at step 0, where training had it."""
+    device = loop.pick_device(convert(TrainSpec, sitter.told["spec"]["train"], "train"))
+    if step == 0:
+        return handover.start(sitter.spec, sitter.told["seed"]).to(device)
+    model = MPT(sitter.spec)
+    load_weights(sitter.run, model)
+    return model.to(device)
 
 
 def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT, int, int], None] | None:
@@ -63,8 +149,12 @@ def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT,
         return None
     found = suites.load_suite(spec.evals.live_suite, Path(spec.evals.tasks) if spec.evals.tasks else None)
     sha, encoder = read_manifest(words)["sha256"][:12], tokenizer.load(words)
-    asked = [(task, tokenise(task, encoder, sha, ws.requests)) for task in found]
-    every = stride(sum(map(_size, (r for _, r in asked))), spec.train.tokens, spec.evals.every_tokens)
+    budget = engine.BATCH_TOKENS[loop.pick_device(spec.train).type]
+    asked = [
+        (task, requests := tokenise(task, encoder, sha, ws.requests), pack(requests, spec.model.max_seq_len, budget))
+        for task in found
+    ]
+    every = stride(sum(packed.size for *_, packed in asked), spec.train.tokens, spec.evals.every_tokens)
     if every is None:
         logger.warning(
             "live suite '%s' is too large for a run of this length: asked at step 0 only", spec.evals.live_suite
@@ -73,8 +163,8 @@ def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT,
     def ask(model: MPT, step: int, tokens: int) -> None:
         if step and (every is None or round(tokens / spec.evals.every_tokens) % every):
             return
-        for task, requests in asked:
-            append_lines(out / "scores.jsonl", _score(model, task, requests, sha, step, tokens, final=False)[1])
+        for task, requests, packed in asked:
+            append_lines(out / "scores.jsonl", _score(model, task, requests, packed, sha, step, tokens))
 
     return ask
 
@@ -92,37 +182,14 @@ def stride(fed: int, train_tokens: int, every_tokens: int) -> int | None:
     return math.ceil(evaluations / allowed) if allowed else None
 
 
-def _put(run: Path, new: Sequence[Task], model: MPT, words: Path, ws: Workspace, *, step: int, tokens: int) -> None:
-    """Scores tasks one by one, each written when it is done; items of the end of training only."""
-    sha, encoder = read_manifest(words)["sha256"][:12], tokenizer.load(words)
-    for task in new:
-        requests = tokenise(task, encoder, sha, ws.requests)
-        items, scores = _score(model, task, requests, sha, step, tokens, final=bool(step))
-        if step:
-            append_lines(run / "items.jsonl", items)
-        append_lines(run / "scores.jsonl", scores)
-        logger.info("%s: %s, %d items in %.1f s", run.name, task.label, len(items), scores[0]["detail"]["seconds"])
-
-
 def _score(
-    model: MPT, task: Task, requests: Requests, sha: str, step: int, tokens: int, *, final: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(item rows, score rows) of one task."""
+    model: MPT, task: Task, requests: Requests, packed: Packed, sha: str, step: int, tokens: int
+) -> list[dict[str, Any]]:
+    """Live score rows of one task."""
     began = time.monotonic()
-    scored = engine.score_requests(model, requests, model.spec.max_seq_len)
+    (scored,) = engine.score_packed([model], packed)
     items = marking.item_rows(task, requests, scored, step, tokens, sha)
-    took = time.monotonic() - began
-    return items, marking.score_rows(task, items, final=final, seconds=took, fed=scored.tokens)
-
-
-def _model(run: Path, told: Mapping[str, Any], step: int) -> MPT:
-    """The run's model at its end, or its untrained start at step 0, where training had it."""
-    spec, train = convert(ModelSpec, told["spec"]["model"], "model"), convert(TrainSpec, told["spec"]["train"], "train")
-    if step == 0:
-        return handover.start(spec, told["seed"]).to(loop.pick_device(train))
-    model = MPT(spec)
-    load_weights(run, model)
-    return model.to(loop.pick_device(train))
+    return marking.score_rows(task, items, final=False, seconds=time.monotonic() - began, fed=scored.tokens)
 
 
 def _of(rows: Sequence[Mapping[str, Any]], task: Task, sha: str, step: int) -> list[dict[str, Any]]:
@@ -135,9 +202,3 @@ def _of(rows: Sequence[Mapping[str, Any]], task: Task, sha: str, step: int) -> l
         if is_alike and row["task"] == task.label and row["step"] == step and (row["final"] or not step):
             found[row["metric"]] = dict(row)
     return list(found.values())
-
-
-def _size(requests: Requests) -> int:
-    """Ids that have to be fed, shared contexts once."""
-    distinct = {ids.tobytes(): len(ids) for ids in requests.contexts}
-    return sum(distinct.values()) + sum(len(ids) - 1 for ids in requests.continuations)

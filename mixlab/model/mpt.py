@@ -14,6 +14,7 @@ from torch.nn.functional import dropout, gelu, layer_norm, linear, pad
 
 from mixlab.errors import ConfigError
 from mixlab.model.attention import Attend, View, alibi_slopes, backend, resolve
+from mixlab.model.judge import judge
 from mixlab.model.loss import NO_TARGET, cross_entropy, nats
 from mixlab.seeds import seed_of
 from mixlab.types import ModelSpec
@@ -75,6 +76,10 @@ class MPT(nn.Module):
         x_MD = self.hidden(ids_BT)[:, :-1].flatten(0, 1)
         nats_M = nats(x_MD, self.transformer.wte.weight, ids_BT[:, 1:].flatten(), scale=self._logit_scale)
         return nats_M.view(ids_BT.shape[0], ids_BT.shape[1] - 1)
+
+    def judge(self, x_UD: Tensor, at_M: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
+        """(log p of each target, whether it is the likeliest), (M,): final state `at_M` of U judges target M."""
+        return judge(x_UD, self.transformer.wte.weight, at_M, targets_M, scale=self._logit_scale)
 
     def hidden(self, ids_BT: Tensor, doc_ids_BS: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Final states (B, T, D) after norm_f.

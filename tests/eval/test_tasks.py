@@ -7,8 +7,10 @@ import torch
 
 from mixlab.errors import ConfigError
 from mixlab.eval import engine, marking, suites
+from mixlab.eval.packing import pack
 from mixlab.eval.requests import Requests, encode_pairs, tokenise
 from mixlab.eval.tasks import FORMATS, read_items
+from mixlab.model.judge import judge
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.types import ModelSpec
 
@@ -156,6 +158,38 @@ def test_shared_contexts_are_fed_once():
     context = np.arange(40)
     asked = Requests(contexts=(context,) * 4, continuations=tuple(np.array([i, 1, 2]) for i in range(4)))
     assert engine.score_requests(MPT(SPEC), asked, 48).tokens == 40 + 4 * 2
+
+
+def test_several_checkpoints_in_one_pass_get_what_each_gets_alone():
+    asked, models = requests(3), [MPT(SPEC, seed=seed) for seed in (1, 2)]
+    together = engine.score_packed(models, pack(asked, 48, 300))
+    for model, found in zip(models, together, strict=True):
+        assert np.array_equal(found.logliks, engine.score_requests(model, asked, 48, batch_tokens=300).logliks)
+
+
+def test_equal_beginnings_are_judged_once_and_rows_that_others_hold_are_not_fed():
+    context = np.arange(20)
+    asked = Requests(
+        contexts=(context,) * 4, continuations=tuple(map(np.array, ([1, 2, 3], [1, 2, 4], [1, 5], [1, 2, 3, 9])))
+    )
+    (batch,) = pack(asked, 48, 300).batches
+    assert batch.ids.tolist() == [[1, 2, 3]]  # [1, 2] and [1] begin it
+    assert len(batch.rows) == 3 and len(batch.at) == 12  # after 1, after 1 2, after 1 2 3; the context judges four
+    whole = tuple(np.concatenate([context, c]) for c in asked.continuations)
+    alone = Requests(contexts=(np.array([256]),) * 4, continuations=whole)
+    (batch,) = pack(alone, 48, 300).batches
+    assert len(batch.rows) == 20 + 4 and len(batch.at) == sum(map(len, whole))  # the start, 20 ids, 1, 1 2, 1 2 3
+
+
+def test_a_judge_tells_log_softmax_and_the_likeliest():
+    rng = torch.Generator().manual_seed(0)
+    x, wte = torch.randn(7, 8, generator=rng), torch.randn(1300, 8, generator=rng)
+    at, targets = torch.tensor([6, 0, 0, 3, 3]), torch.tensor([1299, 0, 5, 700, 512])
+    whole = torch.log_softmax(x @ wte.T * 0.5, 1)
+    found, is_top = judge(x, wte, at, targets, scale=0.5)
+    assert torch.allclose(found, whole[at, targets], atol=1e-5)
+    best = whole.argmax(1)
+    assert judge(x, wte, torch.arange(7), best, scale=0.5)[1].all() and not is_top.any()
 
 
 def test_a_continuation_longer_than_the_window_is_scored_whole_and_counted():
