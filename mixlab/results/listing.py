@@ -11,6 +11,7 @@ import math
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,16 @@ def describe(path: Path) -> dict[str, Any]:
     Scores are the last final ones, else the last live ones; None where there is none or the model diverged. A run
     whose run.json cannot be read has state "damaged".
     """
-    told, status, done, plan = (read_object(path / f"{name}.json") for name in ("run", "status", "done", "plan"))
+    files = {name: read_object(path / f"{name}.json") for name in ("run", "status", "done", "plan")}
     last = _last_bpb(path / "scores.jsonl")
     scores = {source: _number(row.get("value")) for source, row in last.items()}
+    told = {"bpb_macro": scores.pop("macro", None), "bpb": scores}
+    return told_by(path, files) | told | {"evals_key": last.get("macro", {}).get("evals_key")}
+
+
+def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What `describe` tells but for the scores: by the objects in run.json, status.json, done.json and plan.json."""
+    told, status, done, plan = (files[name] for name in ("run", "status", "done", "plan"))
     mixture = told.get("mixture") or {}
     started, heartbeat = _number(told.get("created_at")), _number(status.get("heartbeat"))
     return {
@@ -59,9 +67,6 @@ def describe(path: Path) -> dict[str, Any]:
         "tokens": done.get("tokens", status.get("tokens", 0)),
         "target_tokens": plan.get("tokens"),
         "tokens_per_s": _number(status.get("tokens_per_s")),
-        "bpb_macro": scores.pop("macro", None),
-        "bpb": scores,
-        "evals_key": last.get("macro", {}).get("evals_key"),
         "recipe": _recipe(told) if told else None,
         "n_params": told.get("n_params"),
         "wall_s": _wall(done, started, heartbeat),

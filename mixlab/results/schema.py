@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mixlab.results import marks
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
-from mixlab.results.listing import describe, read_object
+from mixlab.results.listing import read_object, told_by
 from mixlab.workspace import MANIFEST, Workspace
 
 VERSION = 2
@@ -144,8 +144,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
 
 def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
     """Rows of `RUN_TABLES` for one run directory."""
-    about = describe(run)
-    told = read_object(run / "run.json")
+    files = {name: read_object(run / f"{name}.json") for name in ("run", "status", "done", "plan")}
+    about, told = told_by(run, files), files["run"]
     run_id, mix_id = run.name, mix_key(about["weights"])
     row = {name: about.get(name, told.get(name)) for name in RUN_TABLES["run"].names}
     row |= {
@@ -154,7 +154,7 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "seen_tokens": about["tokens"],
         "created_at": _stamp(about["started"]),
         "heartbeat_at": _stamp(about["heartbeat"]),
-        "ended_at": _stamp(read_object(run / "done.json").get("finished_at")),
+        "ended_at": _stamp(files["done"].get("finished_at")),
         "precision": _dig(told, "spec", "train", "precision"),
         "config_hash": told.get("key"),
         "data_hash": _hash(told.get("corpora")),
@@ -163,7 +163,7 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "path": str(run),
     }
     params = [{"run_id": run_id, **param} for param in flatten(told.get("spec") or {})]
-    draws = {draw["source"]: draw for draw in read_object(run / "plan.json").get("draws") or []}
+    draws = {draw["source"]: draw for draw in files["plan"].get("draws") or []}
     mix = [
         {
             "run_id": run_id,

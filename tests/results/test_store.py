@@ -1,4 +1,5 @@
 import json
+import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -6,6 +7,7 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from mixlab.results.lines import metric_names
 from mixlab.results.listing import list_runs, read_rows
 from mixlab.results.store import Store, publish
 from mixlab.workspace import append_line, write_json
@@ -85,6 +87,37 @@ def test_publishing_again_or_from_nothing_gives_the_same(ws, make_run, make_sour
     publish(ws)
     assert content(ws) == first
     assert not list(ws.root.glob("*.tmp-*"))
+
+
+def test_a_file_renewed_many_times_holds_what_one_made_anew_does(ws, make_run, write_step):
+    """Publishing copies the file before and puts the changed runs in their place."""
+    for seed in range(4):
+        make_run("even", seed)
+    live = make_run("live", 9, state="running", steps=1)
+    publish(ws)
+    for step in range(2, 12):
+        write_step(live, step)
+        if step == 5:
+            append_line(live / "metrics.jsonl", {"step": 5, "tokens": 1, "ts": 1.0, "m": {"late": 1.0}})
+            shutil.rmtree(next(run for run in ws.runs() if run.name.startswith("even-s0")))
+        publish(ws)
+    found, size = content(ws), ws.database.stat().st_size
+    ws.database.unlink()
+    publish(ws)
+    for told in (found, again := content(ws)):
+        told.pop("metric_line")  # its columns come in the order they were seen; the view `metric` has all of it
+    assert again == found and size < 2 * ws.database.stat().st_size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_metric_name_is_overlooked(tmp_path, seed):
+    rng = random.Random(seed)
+    told, names = tmp_path / "metrics.jsonl", ["lr", "loss", "gpu0", "gpu1", "a/b.c", 'q"o', "ts2"]
+    for _ in range(5):
+        rows = [{"step": 1, "m": dict.fromkeys(rng.sample(names, rng.randint(1, 3)), 1e-05)} for _ in range(6)]
+        for lines in (rows, rows[:1] * 4, [*rows[:1] * 4, rows[1]]):
+            told.write_text("".join(json.dumps(row) + "\n" for row in lines) + rng.choice(["", '{"step": 1, "m": {"x']))
+            assert metric_names([told]) == sorted({n for row in lines for n in row["m"]})
 
 
 def test_a_half_written_line_is_not_a_row_yet(ws, make_run):
