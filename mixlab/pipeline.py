@@ -32,17 +32,7 @@ from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, loop, optim, ranks
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, Plan, RunSpec
-from mixlab.workspace import (
-    Workspace,
-    append_line,
-    append_lines,
-    build,
-    disk_errors,
-    key_of,
-    read_json,
-    read_lines,
-    write_json,
-)
+from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
 
 VERSION = 1
 """Of the training arithmetic: raised when the same spec would give other numbers."""
@@ -227,12 +217,10 @@ def _exam(
     ask = exam.live(spec, places(spec, ws).tokenizer, ws, out)
 
     def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
-        if final:
-            longer = lengths.length_scores(model, held, words.end_of_text_id)
-            append_lines(out / "scores.jsonl", evaluate.score_rows(longer, step, tokens, final, key))
         logprobs = functools.partial(token_logprobs, model)
         scores = evaluate.domain_bpb(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
-        for row in evaluate.score_rows(scores, step, tokens, final, key):
+        longer = lengths.length_scores(model, held, words.end_of_text_id) if final else []
+        for row in evaluate.score_rows([*longer, *scores], step, tokens, final, key):
             append_line(out / "scores.jsonl", row)
         if ask is not None and not final:
             ask(model, step, tokens)

@@ -89,3 +89,20 @@ def test_the_command_exports_and_refuses(project, ws):
     (out / "done.json").unlink()
     with pytest.raises(MissingError, match="has not finished"):
         handover.export_run(out, ws, project / "b")
+
+
+def test_the_final_evaluation_also_reads_further_than_the_model_was_trained(project, ws):
+    out = pipeline.run(spec_of([*TINY, "mixture=uniform"], project), ws)
+    rows = read_lines(out / "scores.jsonl")
+    longer = [r for r in rows if r["task"].startswith("length/")]
+    assert {(r["task"], r["metric"]) for r in longer} == {
+        (f"length/{name}", f"bpb_{factor}x") for name in ("lists", "prose", "macro") for factor in (1, 2, 4, 8)
+    }
+    assert all(r["final"] and r["value"] and r["evals_key"] == rows[-1]["evals_key"] for r in longer)
+    of = {(r["task"], r["metric"]): r for r in longer}
+    for name in ("lists", "prose"):
+        one, eight = (of[f"length/{name}", f"bpb_{factor}x"] for factor in (1, 8))
+        assert one["detail"]["rise"] == 0 and one["n"] == eight["n"]
+        assert eight["detail"]["rise"] == pytest.approx(eight["value"] - one["value"])
+        assert one["detail"]["tokens"] <= lengths.WINDOWS * 32  # few: this is no second exam
+    assert rows[-1]["task"] == "bpb/macro"
