@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from mixlab.data import badword_kernel
 from mixlab.data.steps import BadWords, WordList
 
 WORDS = Path(__file__).parent / "words"
@@ -47,9 +48,17 @@ def finder(words: Iterable[str], language: str = "en", *, lowercase_list: bool =
     needs_boundary = base not in UNSPACED
     is_ascii = all(w.isascii() or w == w.lower() == w.upper() for w in chosen)
     overlap = max(len(w.encode()) for w in chosen) + 8
+    entries = badword_kernel.entries(chosen) if is_ascii and needs_boundary else None
 
     def find(text: str) -> str | None:
-        low = _lower(text, is_ascii)
+        # the lower case of some letters holds ASCII letters: `İ`, the Kelvin sign
+        if entries is None or not (text.isascii() or ("İ" not in text and "\u212a" not in text)):
+            low = text.lower().encode("utf-8", "surrogatepass")
+        else:
+            raw = text.encode("utf-8", "surrogatepass")
+            if not badword_kernel.may_hold(raw, entries):
+                return None
+            low = raw.lower()
         for at in range(0, len(low), WINDOW_BYTES):
             begin = max(at - overlap, 0)
             part = low[begin : at + WINDOW_BYTES] if len(low) > WINDOW_BYTES else low
@@ -59,15 +68,6 @@ def finder(words: Iterable[str], language: str = "en", *, lowercase_list: bool =
         return None
 
     return find
-
-
-def _lower(text: str, is_ascii: bool) -> bytes:
-    """`text.lower()` as UTF-8; `is_ascii` tells that only its ASCII letters can matter, which is quicker."""
-    if is_ascii and (
-        text.isascii() or ("İ" not in text and "\u212a" not in text)
-    ):  # their lower case has ASCII letters
-        return text.encode("utf-8", "surrogatepass").lower()
-    return text.lower().encode("utf-8", "surrogatepass")
 
 
 def normalised_url(url: str) -> str:

@@ -43,15 +43,20 @@ def sentences(line: str, least: int | None = None) -> int:
 def most_sentences(line: str) -> int:
     """A bound that neither splitter exceeds: one sentence, and one for each end mark that something may follow.
 
-    In ASCII an end mark between two letters or digits ends nothing, but for a full stop from a small letter to a big
-    one.
+    A full stop, `?` or `!` between two letters or digits of ASCII ends nothing, but for a full stop from a small letter
+    to a big one.
 
     >>> most_sentences("Mr. Smith went home at 3.30."), most_sentences("Here.Now")
     (2, 2)
     """
-    if line.isascii():
-        return 1 + len(MAY_END.findall(line, 0, max(len(line) - 1, 0)))
-    return 1 + len(_tables().sentence_end.findall(line, 0, max(len(line) - 1, 0)))
+    last = max(len(line) - 1, 0)
+    found = 1 + len(MAY_END.findall(line, 0, last))
+    return found if line.isascii() else found + len(_tables().wide_end.findall(line, 0, last))
+
+
+def end_marks() -> frozenset[str]:
+    """Characters that end a sentence for spaCy's sentencizer; those that Punkt knows are among them."""
+    return _tables().sentence_ends
 
 
 def with_full_stop() -> frozenset[str]:
@@ -107,6 +112,7 @@ class _Tables(NamedTuple):
     """Compiled rules; `fused` maps the plain tokens of an exception such as `:-)` to its proper ones."""
 
     sentence_end: re.Pattern[str]
+    wide_end: re.Pattern[str]
     sentence_ends: frozenset[str]
     prefix: re.Pattern[str]
     suffix: re.Pattern[str]
@@ -191,6 +197,7 @@ def _tables() -> _Tables:
     ends = raw["sentence_end"]
     plain = _Tables(
         sentence_end=re.compile(f"[{re.escape(ends)}]"),
+        wide_end=re.compile(f"[{re.escape(''.join(c for c in ends if not c.isascii()))}]"),
         sentence_ends=frozenset(ends),
         prefix=_prefixes(raw),
         suffix=_suffixes(raw),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixlab.data.sentence_kernel import blank_at, clear_sentences, stripped, unclear_words
+from mixlab.data.sentence_kernel import blank_at, clear_sentences, end_marks, stripped, unclear_words
 from mixlab.data.shingle_kernel import jit
 
 LONG_WORD, END_MARK, FEW_WORDS, JAVASCRIPT, POLICY, LOREM_IPSUM, BRACE, FIRST = range(8)
@@ -46,8 +46,8 @@ class Scanned(NamedTuple):
     text: str
     counts: list[int]
     """By the constants above."""
-    sentences: int
-    """That many or more, as far as it is beyond doubt; counted up to `most`."""
+    sentences: int | None
+    """Up to `most`; None where only a splitter can tell."""
 
 
 def is_plain(text: str) -> bool:
@@ -71,19 +71,18 @@ def is_plain(text: str) -> bool:
     return True
 
 
-def scan(
-    text: str, marks: str, min_words: int, max_word_chars: int, *, with_citations: bool, most: int = 0
-) -> Scanned:
+def scan(text: str, marks: str, min_words: int, max_word_chars: int, *, with_citations: bool, most: int) -> Scanned:
     """The page by C4's line rules, where `is_plain`. `marks`: ASCII end marks, none for no such rule.
 
-    `with_citations`: words are counted before the citations go. `most`: sentences that are counted, if they are clear.
-    Takes any text, also lone surrogates.
+    `with_citations`: words are counted before the citations go. `most`: sentences to count. Takes any text, also lone
+    surrogates.
     """
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
     out, counts = np.empty(len(data) + 1, np.uint8), np.zeros(8, np.int64)
     size = _scan(data, _table(marks), bool(marks), min_words, max_word_chars, with_citations, out, counts)
-    found = clear_sentences(out, size, most, unclear_words()) if most else 0
-    return Scanned(out[:size].tobytes().decode("utf-8", "surrogatepass").strip(), counts.tolist(), found)
+    found, is_exact = clear_sentences(out, size, most, unclear_words(), end_marks())
+    left = out[:size].tobytes().decode("utf-8", "surrogatepass").strip()
+    return Scanned(left, counts.tolist(), found if is_exact else None)
 
 
 @cache

@@ -31,7 +31,7 @@ PAGE_RULES = {"lorem_ipsum": line_kernel.LOREM_IPSUM, "brace": line_kernel.BRACE
 STORED_SENTENCES = 5  # counted at least that far, so that verdicts can tell what a higher threshold would do
 LONG_LINE = 1_000_000  # characters; from here on words are counted without a list of them
 WORD = re.compile(r"\S+")
-CLEAR = re.compile(r"(?<![^\s(])([A-Za-z][a-z]{2,})[.?!]\s+(?=[A-Za-z0-9])")
+CLEAR = re.compile(r"(?<![^ \t(])([A-Za-z][a-z]{2,})\)?[.?!][ \t]+(?=[A-Za-z0-9])")  # \xa0 is half a blank to Punkt
 
 
 class Outcome(NamedTuple):
@@ -55,19 +55,22 @@ def c4_lines(text: str, step: C4Lines, most: int | None = None) -> Outcome:
     """
     if not line_kernel.is_plain(text):
         return c4_lines_plainly(text, step, most)
+    most = most or max(step.min_sentences, STORED_SENTENCES)
     with_citations = step.count_words == "with_citations"
     made = line_kernel.scan(
-        text, "".join(step.end_marks), step.min_words, step.max_word_chars, with_citations=with_citations
+        text, "".join(step.end_marks), step.min_words, step.max_word_chars, with_citations=with_citations, most=most
     )
-    counts = made.counts.tolist()
-    dropped = Counter({step.names[rule]: counts[at] for rule, at in LINE_RULES.items() if counts[at]})
-    hits = [step.names[rule] for rule, at in PAGE_RULES.items() if counts[at]]
+    counts, names = made.counts, step.names
+    dropped = {names[rule]: counts[at] for rule, at in LINE_RULES.items() if counts[at]}
+    hits = [names[rule] for rule, at in PAGE_RULES.items() if counts[at]]
     if counts[line_kernel.FIRST] == line_kernel.BRACE:
         hits.reverse()
-    found = sentences_in(made.text, most or max(step.min_sentences, STORED_SENTENCES), SPLITTERS[step.splitter])
+    found = made.sentences
+    if found is None:
+        found = sentences_in(made.text, most, SPLITTERS[step.splitter])
     if found < step.min_sentences:
-        hits.append(step.names["few_sentences"])
-    return Outcome(made.text, tuple(hits), dropped, {step.names["few_sentences"]: found})
+        hits.append(names["few_sentences"])
+    return Outcome(made.text, tuple(hits), dropped, {names["few_sentences"]: found})
 
 
 def c4_lines_plainly(text: str, step: C4Lines, most: int | None = None) -> Outcome:
@@ -131,8 +134,8 @@ def _has_word_longer_than(line: str, chars: int) -> bool:
 def sentences_in(text: str, most: int, count: Callable[[str, int], int]) -> int:
     """Sentences of the lines of a text by this splitter, `most` if there are more.
 
-    The splitter is rarely asked: each line that is not blank holds one sentence, one more for each break that is
-    clear, and no more than one for each end mark with something after it.
+    Asked where `sentence_kernel` leaves it open. Each line that is not blank holds one sentence, one more for each
+    break that is clear, and no more than one for each end mark with something after it; beyond that the splitter tells.
     """
     lines = text.split("\n", 2 * most)[: 2 * most]
     if len(lines) < 2 * most or any(not line or line.isspace() for line in lines):
@@ -154,7 +157,7 @@ def sentences_in(text: str, most: int, count: Callable[[str, int], int]) -> int:
 
 
 def _clear_breaks(line: str) -> int:
-    """Places where both splitters start a sentence beyond doubt: `word. Next` with a word that shortens nothing."""
+    """Places where both splitters start a sentence beyond doubt: `word. Next` of a word that shortens nothing."""
     unclear = _unclear()
     return sum(word.lower() not in unclear for word in CLEAR.findall(line))
 
