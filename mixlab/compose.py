@@ -24,12 +24,26 @@ from mixlab.config import CONF, run_spec
 from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.mix import swarm
 from mixlab.mix.mixture import of_run
-from mixlab.types import Cleaning, Dedup, EvalSpec, Holdout, Mixture, ModelSpec, RunSpec, TokenizerSpec, TrainSpec
+from mixlab.types import (
+    Cleaning,
+    Decontamination,
+    Dedup,
+    EvalSpec,
+    Holdout,
+    Mixture,
+    ModelSpec,
+    RunSpec,
+    Spans,
+    TokenizerSpec,
+    TrainSpec,
+)
 from mixlab.workspace import Workspace
 
 SPECS = {
     "cleaning": Cleaning(),
     "dedup": Dedup(),
+    "decontamination": Decontamination(),
+    "spans": Spans(),
     "holdout": Holdout(),
     "tokenizer": TokenizerSpec(),
     "mixture": Mixture(),

@@ -18,7 +18,7 @@ from mixlab.errors import MixlabError
 from mixlab.types import RunSpec
 from mixlab.workspace import Workspace, file_sha256, is_complete, read_json, read_lines
 
-STAGES = ("raw", "clean", "dedup", "split", "tokenizer", "tokens")
+STAGES = ("raw", "clean", "contamination", "dedup", "spans", "split", "tokenizer", "tokens")
 
 
 def spec_of_run(run: Path) -> RunSpec:
@@ -46,7 +46,9 @@ def lineage(run: Path, ws: Workspace) -> dict[str, Any]:
     for name, path in sorted(at.tokens.items()):
         if path.name != f"{name}-{corpora.get(name)}":
             steps.append({"what": f"tokens of {name} now", "which": path.name, "state": "changed since the run"})
-    pool = {"dedup": at.dedup, "held-out split": at.split, "tokenizer": at.tokenizer}
+    asked = {"evaluation items": at.contamination, "repeated spans": at.kept if at.kept != at.dedup else None}
+    pool = {what: path for what, path in asked.items() if path is not None}
+    pool |= {"dedup": at.dedup, "held-out split": at.split, "tokenizer": at.tokenizer}
     steps += [{"what": what, "which": p.name, "state": _state(p)} for what, p in pool.items()]
     for source in spec.sources:
         clean = f"{at.clean[source.name].name} by {spec.cleaning.profile_of(source.name)}"

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 import mixlab
 from mixlab import claims, exam, handover, lengths
-from mixlab.data import clean, dedup, shards, sources, split, tokenizer
+from mixlab.data import clean, decontaminate, dedup, shards, sources, split, substrings, tokenizer
 from mixlab.data.places import Places, places
 from mixlab.errors import ConfigError, RunFailed, SourceError
 from mixlab.eval import evaluate, samples
@@ -32,7 +32,17 @@ from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, loop, optim, ranks
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, Plan, RunSpec
-from mixlab.workspace import Workspace, append_line, build, disk_errors, key_of, read_json, read_lines, write_json
+from mixlab.workspace import (
+    Workspace,
+    append_line,
+    build,
+    disk_errors,
+    key_of,
+    read_json,
+    read_lines,
+    read_manifest,
+    write_json,
+)
 
 VERSION = 1
 """Of the training arithmetic: raised when the same spec would give other numbers."""
@@ -135,15 +145,23 @@ def _price(spec: RunSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -
 
 def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
     """Corpora ready to train on, by source name in alphabetical order: raw → clean → dedup → hold-out → tokens."""
-    at = deduplicate(spec, ws, watch)
-    build(at.split, lambda out: split.split_pool(at.clean, at.dedup, spec.holdout, out))
-    texts = functools.partial(tokenizer.training_texts, at.clean, at.dedup, at.split, spec.tokenizer)
+    at = without_repeats(spec, ws, watch)
+    build(at.split, lambda out: split.split_pool(at.texts, at.kept, spec.holdout, out))
+    texts = functools.partial(tokenizer.training_texts, at.texts, at.kept, at.split, spec.tokenizer)
     build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads))
     for s in spec.sources:
         build(
             at.tokens[s.name],
             lambda out, s=s: shards.write_tokens(
-                s, at.clean[s.name], at.dedup, at.split, at.tokenizer, out, _told(watch, f"tokenise {s.name}")
+                s,
+                at.clean[s.name],
+                at.kept,
+                at.split,
+                at.tokenizer,
+                out,
+                _told(watch, f"tokenise {s.name}"),
+                texts=at.texts[s.name],
+                lost=_lost(at, s.name),
             ),
         )
     return {n: shards.open_corpus(at.tokens[n]) for n in sorted(at.tokens)}
@@ -169,12 +187,40 @@ def cleaned(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
     return at
 
 
+def decontaminated(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
+    """Places of a spec in whose cleaned sources evaluation items were sought, and dealt with as it says."""
+    at, asked = cleaned(spec, ws, watch), spec.decontamination
+    if at.contamination is not None:
+        progress = _told(watch, "contamination")
+        build(at.contamination, lambda out: decontaminate.decontaminate_pool(at.clean, asked, out, progress))
+    return at
+
+
 def deduplicate(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
     """Places of a spec whose sources are read, cleaned and deduplicated."""
-    at = cleaned(spec, ws, watch)
+    at = decontaminated(spec, ws, watch)
     progress = _told(watch, "dedup")
-    build(at.dedup, lambda out: dedup.dedup_pool(at.clean, spec.dedup, out, progress, shards=ws.signatures))
+    build(at.dedup, lambda out: dedup.dedup_pool(at.pool, spec.dedup, out, progress, shards=ws.signatures))
     return at
+
+
+def without_repeats(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
+    """Places of a spec whose sources are deduplicated and, if it asks so, freed of repeated spans."""
+    at, asked = deduplicate(spec, ws, watch), spec.spans.min_words
+    if asked is not None:
+        cut = functools.partial(substrings.cut_repeats, at.pool, min_words=asked, dedup=at.dedup)
+        build(at.kept, lambda out: cut(out, priority=spec.dedup.priority))
+    return at
+
+
+def _lost(at: Places, source: str) -> dict[str, int]:
+    """Documents of a source that went between cleaning and tokens for other reasons than dedup and hold-out."""
+    lost = {}
+    if at.contamination is not None and at.pool is not at.clean:
+        lost["evaluation-items"] = read_manifest(at.contamination)["sources"][source]["dropped"]
+    if at.kept != at.dedup:
+        lost["repeated-spans"] = read_manifest(at.kept)["sources"][source]["emptied"]
+    return lost
 
 
 def _told(watch: Watch | None, what: str) -> Callable[[int, int], None] | None:

@@ -50,4 +50,17 @@ def contamination(facts: Mapping[str, Any], where: Path, *, as_json: bool) -> No
     show.table("Evaluation items in the sources", columns, [tuple(r[c] for c in columns) for r in told], note=note)
     if facts["policy"] != "report":
         losses = [(s, n["docs_in"], n["docs"], n["dropped"], n["cut"]) for s, n in facts["sources"].items()]
-        show.table(f"Policy {facts['policy']}", ("source", "documents", "left", "dropped", "cut"), losses)
+        note = f"Train on what is left: mixlab run decontamination.policy={facts['policy']} 'decontamination.tasks=[…]'"
+        show.table(f"Policy {facts['policy']}", ("source", "documents", "left", "dropped", "cut"), losses, note=note)
+
+
+def spans(facts: Mapping[str, Any], where: Path, *, as_json: bool) -> None:
+    """Words cut from repeated spans, per source."""
+    if as_json:
+        show.print_json({**facts, "path": where})
+        return
+    columns = ("docs_in", "docs", "cut", "emptied", "spans", "words_cut")
+    rows = [(source, *(f"{told[c]:,}" for c in columns)) for source, told in facts["sources"].items()]
+    words = facts["min_words"]
+    note = f"Which: {where}/spans.parquet. Train on what is left: mixlab run spans.min_words={words}"
+    show.table(f"Repeated spans of {words} words and more", ("source", *columns), rows, note=note)

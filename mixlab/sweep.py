@@ -58,7 +58,15 @@ def rehearse_all(
     corpora: dict[tuple[object, ...], Mapping[str, Corpus]] = {}
     told = []
     for spec in specs:
-        pool = (spec.sources, repr(spec.cleaning), spec.dedup, spec.holdout, spec.tokenizer)
+        pool = (
+            spec.sources,
+            repr(spec.cleaning),
+            spec.dedup,
+            spec.decontamination,
+            spec.spans,
+            spec.holdout,
+            spec.tokenizer,
+        )
         pool = tuple(map(repr, pool))
         if pool not in corpora:
             corpora[pool] = pipeline.prepare(spec, ws, watch)

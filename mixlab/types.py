@@ -128,6 +128,26 @@ class Dedup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Decontamination:
+    """Evaluation items that are sought in the cleaned sources, before dedup. Without `tasks` nothing is sought."""
+
+    tasks: tuple[str, ...] = ()
+    """Task files (JSON lines), or folders of them."""
+    policy: Literal["report", "drop", "cut"] = "report"
+    """What becomes of text that holds an item: told only, the document goes, or the span goes."""
+    min_share: float = 0.5
+    """Share of an item's words, or of its query's, from which it counts as dirty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spans:
+    """Repeated spans that are cut out of the documents that dedup keeps."""
+
+    min_words: int | None = None
+    """Words from which a run that an earlier document holds too is cut (Lee et al. 2022: 50); None: nothing is cut."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Holdout:
     """How many documents of each source are kept from training, and what counts as contaminated by them."""
 
@@ -295,6 +315,9 @@ class RunSpec:
     sources: tuple[Source, ...]
     cleaning: Cleaning = Cleaning()
     dedup: Dedup = Dedup()
+    decontamination: Decontamination = field(default=Decontamination(), metadata=COSMETIC)
+    spans: Spans = field(default=Spans(), metadata=COSMETIC)
+    """What either does is in the keys of the corpora."""
     holdout: Holdout = Holdout()
     tokenizer: TokenizerSpec = TokenizerSpec()
     mixture: Mixture = Mixture()

@@ -24,7 +24,7 @@ from mixlab.errors import EnvironmentFault, MissingError
 
 FORMAT = 1
 """Raised when the meaning of every artefact changes at once."""
-Stage = Literal["raw", "clean", "dedup", "split", "tokenizer", "tokens", "runs", "contamination"]
+Stage = Literal["raw", "clean", "dedup", "split", "tokenizer", "tokens", "runs", "contamination", "spans"]
 MANIFEST = "manifest.json"
 
 

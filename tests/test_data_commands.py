@@ -25,3 +25,16 @@ def test_contamination_finds_planted_items_and_its_own(project):
     assert facts["sources"]["prose"]["dropped"] == 3 and facts["sources"]["lists"]["dropped"] == 0
     assert all(s["planted"] == s["found"] > 0 for s in facts["sources"].values())
     assert mixlab(*asked, "--policy", "burn", cwd=project).returncode == 2
+
+
+def test_spans_and_contamination_are_asked_for_by_option_or_setting(project):
+    told = mixlab("data", "spans", *SOURCES, "--min-words", "20", "--json", cwd=project)
+    assert told.returncode == 0, told.stderr
+    facts = json.loads(told.stdout)
+    assert facts["min_words"] == 20 and facts["sources"]["prose"]["docs_in"] == 60
+    assert "Repeated spans of 50 words" in mixlab("data", "spans", *SOURCES, cwd=project).stdout
+    (project / "mine.jsonl").write_text('{"context": "three words here", "continuation": "so"}', encoding="utf-8")
+    told = mixlab("data", "contamination", *SOURCES, "decontamination.tasks=[mine.jsonl]", cwd=project)
+    assert told.returncode == 0 and "of 1 planted items" in " ".join(told.stdout.split()), told.stderr
+    told = mixlab("data", "contamination", *SOURCES, cwd=project)
+    assert told.returncode == 2 and "give --tasks" in told.stderr

@@ -1,6 +1,6 @@
 """`mixlab data …`: sources, and the corpora made of them."""
 
-import functools
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -37,27 +37,46 @@ def dedup(overrides: Overrides = None, as_json: AsJson = False) -> None:
 
 @app.command("contamination")
 def contamination(
-    tasks: Annotated[list[Path], typer.Option("--tasks", help="Task files (JSON lines), or folders of them.")],
     overrides: Overrides = None,
-    policy: Annotated[str, typer.Option(help="report, drop (the documents) or cut (the spans).")] = "report",
-    min_share: Annotated[float, typer.Option(help="Share of an item's words from which it is dirty.")] = 0.5,
+    tasks: Annotated[
+        list[Path] | None, typer.Option("--tasks", help="Task files (JSON lines), or folders of them.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="report, drop (the documents) or cut (the spans).")] = None,
+    min_share: Annotated[float | None, typer.Option(help="Share of an item's words from which it is dirty.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluation items in the cleaned sources: which, where, how much of them."""
+    """Evaluation items in the cleaned sources: which, where, how much (as decontamination.tasks=[…] .policy=drop)."""
     from mixlab import compose, pipeline, show, show_dedup
-    from mixlab.data import decontaminate, evalitems
-    from mixlab.workspace import Workspace, build, key_of
+    from mixlab.errors import ConfigError
+    from mixlab.workspace import Workspace, read_manifest
 
-    ws, items = Workspace.open(), evalitems.read_tasks(tasks)
+    options = {"tasks": tasks and json.dumps([str(t) for t in tasks]), "policy": policy, "min_share": min_share}
+    told = [f"decontamination.{name}={value}" for name, value in options.items() if value is not None]
+    spec = compose.spec_of([*(overrides or []), *told], Path.cwd())
+    if not spec.decontamination.tasks:
+        raise ConfigError(
+            "no evaluation items are named: give --tasks FILE_OR_FOLDER, or decontamination.tasks=[FILE]."
+        )
     with show.progress() as watch:
-        at = pipeline.cleaned(compose.spec_of(overrides or [], Path.cwd()), ws, watch.stage)
-        asked = {"items": [[i.task, i.number, i.query, i.answer] for i in items], "policy": policy, "share": min_share}
-        key = key_of("contamination", decontaminate.VERSION, asked, {n: p.name for n, p in at.clean.items()})
-        where = ws.artefact("contamination", policy, key)
-        seen = functools.partial(watch.stage, "contamination")
-        told = functools.partial(decontaminate.decontaminate, at.clean, items, min_share=min_share, progress=seen)
-        facts = build(where, lambda out: told(out, policy).facts())
-    show_dedup.contamination(facts, where, as_json=as_json)
+        at = pipeline.decontaminated(spec, Workspace.open(), watch.stage)
+    assert at.contamination is not None
+    show_dedup.contamination(read_manifest(at.contamination), at.contamination, as_json=as_json)
+
+
+@app.command("spans")
+def spans(
+    overrides: Overrides = None,
+    min_words: Annotated[int, typer.Option(help="Words from which a run that was there before is cut.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Repeated spans in the documents that dedup keeps: how many words are cut, per source (as spans.min_words=50)."""
+    from mixlab import compose, pipeline, show, show_dedup
+    from mixlab.workspace import Workspace, read_manifest
+
+    spec = compose.spec_of([*(overrides or []), f"spans.min_words={min_words}"], Path.cwd())
+    with show.progress() as watch:
+        at = pipeline.without_repeats(spec, Workspace.open(), watch.stage)
+    show_dedup.spans(read_manifest(at.kept), at.kept, as_json=as_json)
 
 
 @app.command("ls")

@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from mixlab.data import kernels
+from mixlab.data.cuts import document, without_words
 from mixlab.data.documents import read_docs, write_docs
-from mixlab.data.evalitems import Item
+from mixlab.data.evalitems import Item, read_tasks
 from mixlab.data.itemindex import NGRAMS, Wanted, build, by_pair, joined, matches
-from mixlab.data.substrings import document, without_words
 from mixlab.errors import ConfigError, SourceError
-from mixlab.types import Document
+from mixlab.types import Decontamination, Document
 
 POLICIES = ("report", "drop", "cut")
 VERSION = 1
@@ -106,6 +106,17 @@ def decontaminate(
     report.hits.to_parquet(out / "hits.parquet", index=False)
     report.items.to_parquet(out / "items.parquet", index=False)
     return report
+
+
+def decontaminate_pool(
+    clean: Mapping[str, Path],
+    spec: Decontamination,
+    out: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Manifest facts of the items of `spec.tasks` in clean directories; writes what `decontaminate` writes to `out`."""
+    items = read_tasks([Path(path) for path in spec.tasks])
+    return decontaminate(clean, items, out, spec.policy, min_share=spec.min_share, progress=progress).facts()
 
 
 HIT = {

@@ -81,10 +81,10 @@ class Membership:
 
 def membership(source: str, dedup: Path, split: Path) -> Membership:
     """Who of `source` trains: the kept documents less the held-out ones less those that contain held-out text."""
-    keep = _ids(dedup / "keep.parquet", source)
-    removed = _ids(dedup / "removed.parquet", source)
-    heldout = _ids(split / "heldout.parquet", source)
-    contaminated = _ids(split / "contaminated.parquet", source) - heldout
+    keep = ids_of(dedup / "keep.parquet", source)
+    removed = ids_of(dedup / "removed.parquet", source)
+    heldout = ids_of(split / "heldout.parquet", source)
+    contaminated = ids_of(split / "contaminated.parquet", source) - heldout
     return Membership(
         training=keep - heldout - contaminated,
         heldout=heldout,
@@ -139,7 +139,7 @@ def _batch(docs: Sequence[Document]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def _ids(path: Path, source: str) -> frozenset[str]:
+def ids_of(path: Path, source: str) -> frozenset[str]:
     """Ids of one source in a list of (source, id, …)."""
     with damage_named(path):
         table = pq.read_table(path, columns=["id"], filters=[("source", "=", source)])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.errors import SourceError
+from mixlab.workspace import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +39,7 @@ def read_tasks(paths: Iterable[Path]) -> list[Item]:
     """
     items: list[Item] = []
     for path in paths:
-        files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
-        found = [item for file in files for item in _read(file, is_named=path.is_file())]
+        found = [item for file in _files(path) for item in _read(file, is_named=path.is_file())]
         if not found:
             raise SourceError(
                 f"{path} holds no evaluation items. Name a task file (JSON lines) or a folder of such files."
@@ -49,6 +49,11 @@ def read_tasks(paths: Iterable[Path]) -> list[Item]:
     if twice:
         raise SourceError(f"two task files are called '{twice[0][0]}'. Name one of them, or rename it.")
     return items
+
+
+def fingerprint(paths: Iterable[str | Path]) -> list[str]:
+    """Name and sha256 of every task file, sorted: what the items are, whatever the place of their files."""
+    return sorted(f"{file.name} {file_sha256(file)}" for path in paths for file in _files(Path(path)))
 
 
 def render(row: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -66,6 +71,10 @@ def render(row: Mapping[str, Any]) -> tuple[str, str] | None:
     if {"sentence_good", "sentence_bad"} <= row.keys():  # BLiMP
         return row["sentence_good"], ""
     return None
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
 
 
 def _read(file: Path, *, is_named: bool) -> list[Item]:

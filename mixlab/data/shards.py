@@ -53,18 +53,22 @@ def write_tokens(
     tokenizer: Path,
     out: Path,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    texts: Path | None = None,
+    lost: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Facts for the manifest of a token artefact: the fields of `Corpus`, the dtype, and size and sha256 of each file.
 
+    `texts`: where the documents of `clean` are if a later stage changed them; `lost`: reason -> documents it dropped.
     SourceError if no document is left to train on; it tells the profile, what dropped them and the way out.
     """
     began = time.monotonic()
     cleaned, who, words = read_manifest(clean), membership(source.name, dedup, split), load(tokenizer)
-    dropped = _dropped(cleaned, who)
+    dropped = _dropped(cleaned, who, lost or {})
     if not who.training:
         raise SourceError(_nothing_left(source, cleaned, who, dropped))
     dtype = np.dtype("<u2" if words.vocab_size <= 2**16 else "<u4")
-    rows, held = _tokenise(clean, who, words, out, dtype, progress)
+    rows, held = _tokenise(texts or clean, who, words, out, dtype, progress)
     rows.sort(key=lambda row: by_hash(row.id))
     _write_sorted(rows, out, dtype)
     pq.write_table(pa.Table.from_pylist([r.shown() for r in rows]), out / IDS, compression="zstd")
@@ -201,9 +205,9 @@ def _facts(
     }
 
 
-def _dropped(cleaned: Mapping[str, Any], who: Membership) -> dict[str, int]:
+def _dropped(cleaned: Mapping[str, Any], who: Membership, lost: Mapping[str, int]) -> dict[str, int]:
     """Reason -> documents over clean, dedup and hold-out, the commonest first."""
-    counts = Counter(cleaned["dropped"])
+    counts = Counter(cleaned["dropped"]) + Counter(lost)
     counts["near-duplicate"] += len(who.near_duplicates)
     counts["contaminated"] += len(who.contaminated)
     return {reason: n for reason, n in counts.most_common() if n}

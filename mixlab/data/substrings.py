@@ -1,36 +1,44 @@
 """Spans of words that were there before: runs of at least `min_words` words that an earlier document holds too.
 
-Reads directories of documents, writes spans (and, if asked, documents without them). "Earlier" is an order of its own:
-source priority, then a hash of the id, then the place in the text; the first copy stays whole. Hashes of every window
-of `min_words` words lie in bucket files by hash; memory holds one bucket and the names of the documents.
+Reads directories of documents, writes spans and documents without them. "Earlier" is an order of its own: source
+priority, then a hash of the id, then the place in the text; the first copy stays whole. Hashes of every window of
+`min_words` words lie in bucket files by hash, the repeated ones in files by document: memory holds one file of either.
 """
 
 import contextlib
-import json
+import itertools
 import logging
 import math
-import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mixlab.data import clusters, kernels
-from mixlab.data.documents import read_docs, write_docs
+from mixlab.data.cuts import document, without_words
+from mixlab.data.documents import damage_named, ids_of, read_docs, write_docs
 from mixlab.data.shingle_kernel import jit
 from mixlab.errors import ConfigError
 from mixlab.seeds import seed_of
 from mixlab.types import Document
 
+VERSION = 1
 MIN_WORDS = 50  # Lee et al. 2022 (arXiv 2107.06499) cut repeats of 50 tokens and more
 BUCKET_BYTES = 256_000_000  # of windows: sorting one takes about twice as much memory
+BUCKETS = 500  # at most: so many files are open at once
 WINDOW = np.dtype([("hash", "<u8"), ("rank", "<u8"), ("doc", "<u4"), ("word", "<u4")])
 """One window: its hash, the order of its document, the number of the document as read, its first word."""
-WORD = re.compile(r"\w+")
+REPEAT = np.dtype([("doc", "<u4"), ("word", "<u4")])
+SPANS = pa.schema([("source", pa.string()), ("id", pa.string()), ("first_word", pa.int64()), ("end_word", pa.int64())])
+FACTS = ("docs_in", "docs", "cut", "emptied", "words_cut", "spans")
+NO_SPANS: tuple[int | None, list[tuple[int, int]]] = (None, [])
+Keep = Mapping[str, Container[str]]
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +47,7 @@ def repeated_spans(
     min_words: int = MIN_WORDS,
     *,
     priority: Sequence[str] = (),
+    keep: Keep | None = None,
     seed: int = 1,
     bucket_bytes: int = BUCKET_BYTES,
     scratch: Path | None = None,
@@ -47,86 +56,160 @@ def repeated_spans(
 
     Each holds at least `min_words` words, every window of which stands in an earlier place. Overlapping repeats within
     one text (a word a thousand times) keep their first `min_words` words. Words are those of `kernels`; compared by
-    64-bit hashes. Does not depend on the order of documents or files, nor on `bucket_bytes`.
+    64-bit hashes. `keep`: source -> ids, the others are as if they were not there. Does not depend on the order of
+    documents or files, nor on `bucket_bytes`. The frame holds all spans; `cut_repeats` does not.
     """
+    rows: list[tuple[str, str, int, int]] = []
+    with _found(sources, min_words, priority, keep, seed, bucket_bytes, scratch) as found:
+        for source, batch, spans in _beside(sources, keep, ["id"], found):
+            ids = batch["id"].to_pylist()
+            rows += [(source, ids[n], *span) for n, places in spans.items() for span in places]
+    frame = pd.DataFrame(rows, columns=SPANS.names)
+    return frame.sort_values(["source", "id", "first_word"], ignore_index=True)
+
+
+def cut_repeats(
+    sources: Mapping[str, Path],
+    out: Path,
+    min_words: int = MIN_WORDS,
+    *,
+    dedup: Path | None = None,
+    priority: Sequence[str] = (),
+    bucket_bytes: int = BUCKET_BYTES,
+) -> dict[str, Any]:
+    """Manifest facts; writes the documents without their repeated spans to `out`/<source>, and `out`/spans.parquet.
+
+    `dedup`: only the documents that it keeps are read; `out`/keep.parquet then tells who of them is left. A text of
+    which nothing but white space is left is not written. Memory does not grow with what is found.
+    """
+    keep = {source: ids_of(dedup / "keep.parquet", source) for source in sources} if dedup else None
+    facts = {source: dict.fromkeys(FACTS, 0) for source in sorted(sources)}
+    emptied: set[tuple[str, str]] = set()
+    with (
+        _found(sources, min_words, priority, keep, 1, bucket_bytes, out) as found,
+        pq.ParquetWriter(out / "spans.parquet", SPANS, compression="zstd") as told,
+    ):
+        for source, batches in itertools.groupby(_beside(sources, keep, None, found), key=lambda batch: batch[0]):
+            (out / source).mkdir()
+            write_docs(out / source, _without(batches, facts[source], told, emptied))
+    for source in sorted(sources):
+        if not facts[source]["docs_in"]:
+            (out / source).mkdir(exist_ok=True)
+            write_docs(out / source, ())
+    if dedup:
+        _write_lists(dedup, out, emptied)
+    cut = sum(fact["words_cut"] for fact in facts.values())
+    logger.info("spans: %d words cut from repeats of at least %d words, %s", cut, min_words, out)
+    return {"min_words": min_words, "sources": facts}
+
+
+@contextlib.contextmanager
+def _found(
+    sources: Mapping[str, Path],
+    min_words: int,
+    priority: Sequence[str],
+    keep: Keep | None,
+    seed: int,
+    bucket_bytes: int,
+    scratch: Path | None,
+) -> Iterator[Iterator[np.ndarray]]:
+    """The spans of all documents, int64 (spans, 3): document, first word, end word; by document, a file at a time."""
     if min_words < 2 or bucket_bytes < WINDOW.itemsize:
         raise ConfigError(
             f"repeated spans of {min_words} words in buckets of {bucket_bytes} bytes: too small to search."
         )
     place = clusters.source_priority(priority, list(sources))
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".spans-") as folder:
-        names, buckets = _spill(sources, min_words, place, seed, bucket_bytes, Path(folder))
-        found = np.concatenate([np.empty((0, 2), np.int64), *(_repeats(path, min_words) for path in buckets)])
-    found = found[np.lexsort((found[:, 1], found[:, 0]))]
-    spans = np.empty((len(found), 3), np.int64)
-    spans = spans[: _merge(found, min_words, spans)]
-    rows = [(*names[doc], first, end) for doc, first, end in spans.tolist()]
-    frame = pd.DataFrame(rows, columns=["source", "id", "first_word", "end_word"])
-    logger.info("substrings: %d spans of at least %d words in %d documents", len(frame), min_words, len(names))
-    return frame.sort_values(["source", "id", "first_word"], ignore_index=True)
+        begins, buckets = _spill(sources, min_words, place, keep, seed, bucket_bytes, Path(folder))
+        ranges = [Path(folder) / f"found-{n}.bin" for n in range(len(begins))]
+        for path in ranges:
+            path.touch()
+        for path in buckets:
+            for repeats in _repeats(path, min_words, bucket_bytes):
+                _append(repeats, begins, ranges)
+        yield (_spans(path, min_words) for path in ranges)
 
 
-def cut_spans(sources: Mapping[str, Path], spans: pd.DataFrame, out: Path) -> dict[str, dict[str, int]]:
-    """Writes every source without its spans to `out`/<source>; per source docs, cut, emptied, words_cut.
+def _spans(path: Path, min_words: int) -> np.ndarray:
+    rows = np.fromfile(path, REPEAT)
+    path.unlink()
+    rows = rows[np.lexsort((rows["word"], rows["doc"]))]
+    out = np.empty((len(rows), 3), np.int64)
+    return out[: _merge(rows["doc"].astype(np.int64), rows["word"].astype(np.int64), min_words, out)]
 
-    A text of which nothing but white space is left is not written.
-    """
-    by_doc: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for source, doc, first, end in spans[["source", "id", "first_word", "end_word"]].itertuples(index=False):
-        by_doc.setdefault((source, doc), []).append((first, end))
-    facts = {}
+
+def _append(found: np.ndarray, begins: Sequence[int], ranges: Sequence[Path]) -> None:
+    """Adds repeated windows to the file of their document's range."""
+    found = found[np.argsort(found["doc"], kind="stable")]
+    ends = np.append(np.searchsorted(found["doc"], begins), len(found))
+    for n in np.flatnonzero(np.diff(ends)).tolist():
+        with open(ranges[n], "ab") as file:
+            found[ends[n] : ends[n + 1]].tofile(file)
+
+
+def _batches(
+    sources: Mapping[str, Path], keep: Keep | None, columns: Sequence[str] | None
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """(source, documents) of those to keep, in the order in which documents are numbered."""
     for source in sorted(sources):
-        told = {"docs": 0, "cut": 0, "emptied": 0, "words_cut": 0}
-        (out / source).mkdir(parents=True)
-        write_docs(out / source, _without(sources[source], source, by_doc, told))
-        facts[source] = told
-    return facts
+        for batch in read_docs(sources[source], columns):
+            if keep is not None:
+                batch = batch.filter(pa.array([i in keep[source] for i in batch["id"].to_pylist()], pa.bool_()))
+            yield source, batch
 
 
-def without_words(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """The text without words first..end-1 of each span, and without what stands between them.
+def _beside(
+    sources: Mapping[str, Path], keep: Keep | None, columns: Sequence[str] | None, found: Iterator[np.ndarray]
+) -> Iterator[tuple[str, pa.RecordBatch, dict[int, list[tuple[int, int]]]]]:
+    """(source, documents, spans by their position in the batch)."""
+    by_doc = _by_document(found)
+    begin, (doc, spans) = 0, next(by_doc, NO_SPANS)
+    for source, batch in _batches(sources, keep, columns):
+        here = {}
+        while doc is not None and doc < begin + len(batch):
+            here[doc - begin] = spans
+            doc, spans = next(by_doc, NO_SPANS)
+        begin += len(batch)
+        yield source, batch, here
 
-    >>> without_words("One, two; three four.", [(1, 3)])
-    'One, four.'
-    """
-    bounds = word_bounds(text)
-    kept, at = [], 0
-    for first, end in sorted(spans):
-        kept.append(text[at : bounds[first][0]])
-        at = bounds[end][0] if end < len(bounds) else bounds[end - 1][1]
-    return "".join([*kept, text[at:]])
 
-
-def word_bounds(text: str) -> list[tuple[int, int]]:
-    """First character and the one after the last of each word, as the kernels count words."""
-    low = text.lower()
-    if len(low) == len(text):
-        return [m.span() for m in WORD.finditer(low)]
-    origin = [n for n, c in enumerate(text) for _ in c.lower()]  # a character may lower-case to two
-    return [(origin[m.start()], origin[m.end() - 1] + 1) for m in WORD.finditer(low)]
+def _by_document(found: Iterable[np.ndarray]) -> Iterator[tuple[int | None, list[tuple[int, int]]]]:
+    for spans in found:
+        for doc, rows in itertools.groupby(spans.tolist(), key=lambda row: row[0]):
+            yield doc, [(first, end) for _, first, end in rows]
 
 
 def _spill(
-    sources: Mapping[str, Path], min_words: int, place: Mapping[str, int], seed: int, bucket_bytes: int, folder: Path
-) -> tuple[list[tuple[str, str]], list[Path]]:
-    """Names of the documents as read, and the bucket files of their windows."""
+    sources: Mapping[str, Path],
+    min_words: int,
+    place: Mapping[str, int],
+    keep: Keep | None,
+    seed: int,
+    bucket_bytes: int,
+    folder: Path,
+) -> tuple[list[int], list[Path]]:
+    """First document of each range whose repeats fit into `bucket_bytes`, and the bucket files of all windows."""
     total = sum(p.stat().st_size for d in sources.values() for p in d.glob("docs-*.parquet"))
     # a compressed byte is about 3 of text, half a word at most, so two windows at the worst
     count = max(1, math.ceil(2 * total * WINDOW.itemsize / bucket_bytes))
-    names: list[tuple[str, str]] = []
-    paths = [folder / f"{n}.bin" for n in range(min(count, 500))]
+    paths = [folder / f"{n}.bin" for n in range(min(count, BUCKETS))]
+    begins, docs, in_range = [0], 0, 0
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(path, "wb")) for path in paths]
-        for source in sorted(sources):
-            for batch in read_docs(sources[source], ["id", "text"]):
-                rows = _windows(batch, source, len(names), min_words, place[source], seed)
-                names += [(source, doc) for doc in batch["id"].to_pylist()]
-                bucket = (rows["hash"] >> np.uint64(32)) % np.uint64(len(files))
-                order = np.argsort(bucket, kind="stable")
-                ends = np.searchsorted(bucket[order], np.arange(len(files) + 1))
-                for n, file in enumerate(files):
-                    rows[order[ends[n] : ends[n + 1]]].tofile(file)
-    return names, paths
+        for source, batch in _batches(sources, keep, ["id", "text"]):
+            rows = _windows(batch, source, docs, min_words, place[source], seed)
+            for doc, size in enumerate(np.bincount(rows["doc"] - docs, minlength=len(batch)).tolist(), start=docs):
+                if in_range and (in_range + size) * REPEAT.itemsize > bucket_bytes:
+                    begins.append(doc)
+                    in_range = 0
+                in_range += size
+            docs += len(batch)
+            bucket = (rows["hash"] >> np.uint64(32)) % np.uint64(len(files))
+            order = np.argsort(bucket, kind="stable")
+            ends = np.searchsorted(bucket[order], np.arange(len(files) + 1))
+            for n, file in enumerate(files):
+                rows[order[ends[n] : ends[n + 1]]].tofile(file)
+    return begins, paths
 
 
 def _windows(batch: pa.RecordBatch, source: str, begin: int, size: int, place: int, seed: int) -> np.ndarray:
@@ -152,49 +235,77 @@ def _words(texts: pa.Array, counts: np.ndarray) -> np.ndarray:
     return out
 
 
-def _repeats(path: Path, min_words: int) -> np.ndarray:
-    """(document, word) of every window of a bucket that stands in an earlier place, int64 (windows, 2)."""
-    rows = np.fromfile(path, WINDOW)
+def _repeats(path: Path, min_words: int, bucket_bytes: int) -> Iterator[np.ndarray]:
+    """Every window (REPEAT) of a bucket that stands in an earlier place, `bucket_bytes` of the bucket at a time.
+
+    Equal windows share a bucket however many they are: only the first of each is held.
+    """
+    owners = np.empty(0, WINDOW)
+    for rows in _chunks(path, bucket_bytes):
+        rows = np.concatenate([owners, rows])
+        rows = rows[np.lexsort((rows["word"], rows["doc"], rows["rank"], rows["hash"]))]
+        is_first = np.ones(len(rows), np.bool_)
+        is_first[1:] = rows["hash"][1:] != rows["hash"][:-1]
+        owners = rows[is_first]
+    for rows in _chunks(path, bucket_bytes):
+        owner = owners[np.searchsorted(owners["hash"], rows["hash"])]
+        # windows of one text that overlap its own first copy stay: that includes the first copy itself
+        stays = (rows["doc"] == owner["doc"]) & (rows["word"] < owner["word"] + min_words)
+        gone = np.empty(int((~stays).sum()), REPEAT)
+        gone["doc"], gone["word"] = rows["doc"][~stays], rows["word"][~stays]
+        yield gone
     path.unlink()
-    rows = rows[np.lexsort((rows["word"], rows["doc"], rows["rank"], rows["hash"]))]
-    is_first = np.ones(len(rows), np.bool_)
-    is_first[1:] = rows["hash"][1:] != rows["hash"][:-1]
-    owner = np.flatnonzero(is_first)[np.cumsum(is_first) - 1] if len(rows) else np.empty(0, np.int64)
-    overlaps = (rows["doc"] == rows["doc"][owner]) & (rows["word"] < rows["word"][owner] + min_words)
-    gone = rows[~is_first & ~overlaps]
-    return np.column_stack([gone["doc"], gone["word"]]).astype(np.int64)
+
+
+def _chunks(path: Path, size: int) -> Iterator[np.ndarray]:
+    count = max(size // WINDOW.itemsize, 1)
+    with open(path, "rb") as file:
+        while len(rows := np.fromfile(file, WINDOW, count)):
+            yield rows
 
 
 def _without(
-    directory: Path, source: str, by_doc: Mapping[tuple[str, str], list[tuple[int, int]]], told: dict[str, int]
+    batches: Iterable[tuple[str, pa.RecordBatch, dict[int, list[tuple[int, int]]]]],
+    told: dict[str, int],
+    spans_file: pq.ParquetWriter,
+    emptied: set[tuple[str, str]],
 ) -> Iterator[Document]:
-    for batch in read_docs(directory):
-        for row in batch.to_pylist():
-            spans = by_doc.get((source, row["id"]), [])
-            text = without_words(row["text"], spans) if spans else row["text"]
-            told["cut"] += bool(spans)
-            told["words_cut"] += sum(end - first for first, end in spans)
-            if spans and not text.strip():
-                told["emptied"] += 1
-                continue
-            told["docs"] += 1
-            yield document(row, text)
+    for source, batch, spans in batches:
+        ids = batch["id"].to_pylist()
+        rows = [(source, ids[n], *span) for n, places in spans.items() for span in places]
+        if rows:
+            spans_file.write_table(pa.table([pa.array(c) for c in zip(*rows, strict=True)], schema=SPANS))
+        for n, row in enumerate(batch.to_pylist()):
+            here = spans.get(n, [])
+            text = without_words(row["text"], here) if here else row["text"]
+            is_emptied = bool(here) and not text.strip()
+            one = (1, not is_emptied, bool(here) and not is_emptied, is_emptied, sum(b - a for a, b in here), len(here))
+            for fact, count in zip(FACTS, one, strict=True):
+                told[fact] += count
+            if is_emptied:
+                emptied.add((source, row["id"]))
+            else:
+                yield document(row, text)
 
 
-def document(row: Mapping[str, Any], text: str) -> Document:
-    """A row of docs-*.parquet as a Document with another text."""
-    return Document(id=row["id"], text=text, url=row["url"], licence=row["licence"], meta=json.loads(row["meta"]))
+def _write_lists(dedup: Path, out: Path, emptied: set[tuple[str, str]]) -> None:
+    """keep.parquet without those of whom nothing is left, and removed.parquet as it was: what dedup wrote, renewed."""
+    with damage_named(dedup / "keep.parquet"):
+        keep = pq.read_table(dedup / "keep.parquet")
+    names = zip(keep["source"].to_pylist(), keep["id"].to_pylist(), strict=True)
+    is_left = pa.array([name not in emptied for name in names], pa.bool_())
+    pq.write_table(keep.filter(is_left), out / "keep.parquet", compression="zstd")
+    shutil.copyfile(dedup / "removed.parquet", out / "removed.parquet")
 
 
 @jit
-def _merge(windows, size, out):
+def _merge(docs, words, size, out):
     """Joins windows (document, first word), sorted, that overlap or touch; returns the number of spans."""
     total = 0
-    for n in range(len(windows)):
-        doc, word = windows[n, 0], windows[n, 1]
-        if total and out[total - 1, 0] == doc and word <= out[total - 1, 2]:
-            out[total - 1, 2] = word + size
+    for n in range(len(docs)):
+        if total and out[total - 1, 0] == docs[n] and words[n] <= out[total - 1, 2]:
+            out[total - 1, 2] = words[n] + size
         else:
-            out[total, 0], out[total, 1], out[total, 2] = doc, word, word + size
+            out[total, 0], out[total, 1], out[total, 2] = docs[n], words[n], words[n] + size
             total += 1
     return total

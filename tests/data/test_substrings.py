@@ -3,11 +3,15 @@
 import re
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixlab.data import substrings
+from mixlab.data.cuts import word_bounds
 from mixlab.data.documents import read_docs, write_docs
 from mixlab.errors import ConfigError
 from mixlab.types import Document
@@ -28,6 +32,11 @@ def laid(tmp_path, sources, file_bytes=10**6):
     return out
 
 
+def fresh(path):
+    path.mkdir()
+    return path
+
+
 def rows(frame):
     return list(frame.itertuples(index=False, name=None))
 
@@ -41,8 +50,9 @@ def test_a_copied_passage_is_cut_and_its_first_copy_stays(tmp_path):
     assert rows(found) == [("y", "b", 10, 70)]
     assert rows(substrings.repeated_spans(at, 50, priority=["y"])) == [("x", "a", 100, 160)]
     assert len(substrings.repeated_spans(at, 61)) == 0
-    told = substrings.cut_spans(at, found, tmp_path / "out")
-    assert told["y"] == {"docs": 2, "cut": 1, "emptied": 0, "words_cut": 60}
+    told = substrings.cut_repeats(at, fresh(tmp_path / "out"), 50)["sources"]
+    assert told["y"] == {"docs_in": 2, "docs": 2, "cut": 1, "emptied": 0, "words_cut": 60, "spans": 1}
+    assert pd.read_parquet(tmp_path / "out" / "spans.parquet").equals(found)
     text = {r["id"]: r["text"] for b in read_docs(tmp_path / "out" / "y") for r in b.to_pylist()}["b"]
     assert re.findall(r"\w+", text.lower()) == b[:10] + b[70:]
     assert len(substrings.repeated_spans({n: tmp_path / "out" / n for n in at}, 50)) == 0
@@ -52,7 +62,7 @@ def test_equal_texts_leave_one(tmp_path):
     at = laid(tmp_path, {"s": dict.fromkeys("abcd", " ".join(words(0, 80)))})
     found = substrings.repeated_spans(at, 50)
     assert found[["first_word", "end_word"]].to_numpy().tolist() == [[0, 80]] * 3
-    assert substrings.cut_spans(at, found, tmp_path / "out")["s"]["emptied"] == 3
+    assert substrings.cut_repeats(at, fresh(tmp_path / "out"), 50)["sources"]["s"]["emptied"] == 3
 
 
 def test_one_word_a_thousand_times_keeps_one_window(tmp_path):
@@ -74,10 +84,38 @@ def test_neither_order_nor_files_nor_memory_matter(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from("aB_9 .,-İΣς中"), max_size=40))
 def test_words_lie_where_their_bounds_say(text):
-    found = [text[a:b].lower() for a, b in substrings.word_bounds(text)]
+    found = [text[a:b].lower() for a, b in word_bounds(text)]
     plain = re.findall(r"\w+", text.lower())
     # the lower case of Σ depends on its neighbours; that of İ ends in a dot that is no part of a word
     assert [f.replace("ς", "σ").removesuffix("\u0307") for f in found] == [p.replace("ς", "σ") for p in plain]
+
+
+def test_hostile_text_is_searched_within_its_memory(tmp_path, monkeypatch):
+    """One window 3,000 times in one bucket: what is held at once is told by the reads, not by the text."""
+    at = laid(tmp_path, {"s": {f"d{i}": "no " * 100 for i in range(60)}})
+    want = substrings.repeated_spans(at, 50)
+    most = []
+    real = substrings._chunks
+    monkeypatch.setattr(substrings, "_chunks", lambda *a: (most.append(len(c)) or c for c in real(*a)))
+    assert substrings.repeated_spans(at, 50, bucket_bytes=2400).equals(want)
+    assert len(most) > 30 and max(most) <= 100
+    assert len(want) == 60  # the first text keeps one window, the others nothing
+
+
+def test_only_kept_documents_count_and_emptied_ones_leave_the_list(tmp_path):
+    text = " ".join(words(0, 80))
+    at = laid(tmp_path, {"s": {"a": text, "b": text, "c": text + " " + " ".join(words(1, 20)), "d": "short"}})
+    dedup = fresh(tmp_path / "dedup")
+    keep = pa.table({"source": ["s"] * 3, "id": ["b", "c", "d"], "component": [0, 1, 2]})
+    pq.write_table(keep.replace_schema_metadata({"ngram": "5"}), dedup / "keep.parquet")
+    pq.write_table(pa.table({"source": ["s"], "id": ["a"]}), dedup / "removed.parquet")
+    told = substrings.cut_repeats(at, fresh(tmp_path / "out"), 50, dedup=dedup)["sources"]["s"]
+    assert told["docs_in"] == 3 and told["spans"] == 1
+    left = pq.read_table(tmp_path / "out" / "keep.parquet")
+    assert left.schema.metadata == {b"ngram": b"5"}
+    texts = {r["id"]: r["text"] for b in read_docs(tmp_path / "out" / "s") for r in b.to_pylist()}
+    assert set(left["id"].to_pylist()) == set(texts) and "a" not in texts
+    assert told["docs"] == len(texts) == 3 - told["emptied"]
 
 
 def test_a_window_of_one_word_is_refused(tmp_path):
