@@ -14,14 +14,14 @@ def scores(run_id: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> 
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
         found = {row["metric"]: row for row in rows if row["task"] == task}
-        some = found["gold_bpb"]
+        some = found.get("gold_bpb") or found["bpb"]
         floors = some["detail"]["floors"]
         best = max(floors, key=floors.get) if floors else ""
         lines.append(
             (
                 task,
                 _told(some),
-                _told(found.get("acc_char") or found["exact"]),
+                _told(found.get("acc_char") or found.get("exact")),
                 f"{floors[best]:.3f} {best}" if best else "",
                 some["n"],
                 some["detail"]["n_truncated"],
@@ -32,7 +32,9 @@ def scores(run_id: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> 
     show.table(run_id, columns, lines, note="Gold bpb ranks mixes at this scale; accuracy mostly shows noise.")
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _told(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
     if row["value"] is None:
         return "none"
     return f"{row['value']:.3f}" + (f" ± {1.96 * row['stderr']:.3f}" if row["stderr"] is not None else "")
@@ -41,5 +43,5 @@ def _told(row: Mapping[str, Any]) -> str:
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """A score row with its hashes at the top."""
     names = ("task", "metric", "value", "stderr", "n", "higher_is_better", "step", "tokens")
-    hashes = ("suite", "suite_hash", "prompt_hash", "tokenizer_hash", "status", "n_truncated", "seconds")
+    hashes = ("suite", "suite_hash", "prompt_hash", "tokenizer_hash", "convention", "status", "n_truncated", "seconds")
     return {n: row[n] for n in names} | {n: row["detail"][n] for n in hashes} | {"floors": row["detail"]["floors"]}

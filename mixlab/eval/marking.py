@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from mixlab.eval.engine import Scored
-from mixlab.eval.requests import CONVENTION, Requests
-from mixlab.eval.scoring import choice_metrics, expected_calibration_error, shared_credit
+from mixlab.eval.requests import Requests
+from mixlab.eval.scoring import choice_metrics, expected_calibration_error, ratio, shared_credit
 from mixlab.eval.suites import Task
 
-LOWER_IS_BETTER = ("gold_bpb", "brier", "ece")
+LOWER_IS_BETTER = ("bpb", "gold_bpb", "brier", "ece")
 SINGLE = ("gold_bpb", "correct_prob", "correct_prob_char", "correct_prob_byte", "correct_prob_token")
 """Metrics of items with one continuation, beside `exact`: there is nothing to choose."""
 
@@ -42,6 +42,7 @@ def item_rows(
             {
                 **about,
                 "item": asked.item.id,
+                "item_hash": task.item_hash(asked),
                 "cluster": asked.item.cluster,
                 "gold": asked.item.gold,
                 "logliks": [_finite(x) for x in scored.logliks[span]],
@@ -65,7 +66,7 @@ def hashes(task: Task, words: str) -> dict[str, str]:
         "suite_hash": task.suite_hash,
         "prompt_hash": task.prompt_hash,
         "tokenizer_hash": words,
-        "convention": CONVENTION,
+        "convention": task.spec.convention,
     }
 
 
@@ -84,10 +85,15 @@ def score_rows(
     first = rows[0]
     detail = {name: first[name] for name in hashes(task, "")} | {"status": status, "seconds": round(seconds, 3)}
     detail |= {"tokens_fed": fed, "n_truncated": sum(row["truncated"] for row in rows), "floors": floors(task)}
-    found: dict[str, tuple[float | None, float | None]] = {
-        name: clustered_mean([m[name] for m in marks], clusters, even=is_even) for name in marks[0]
-    }
-    found["ece"] = (calibration(rows), None)
+    found: dict[str, tuple[float | None, float | None]] = {}
+    if task.spec.icl_task_type == "documents":
+        sums = document_sums(rows)
+        detail |= sums
+        nats = [-row["logliks"][0] / math.log(2) for row in rows] if sums["nats"] is not None else []
+        found["bpb"] = ratio(nats, [row["n_bytes"][0] for row in rows]) if nats else (None, None)
+    else:
+        found = {name: clustered_mean([m[name] for m in marks], clusters, even=is_even) for name in marks[0]}
+        found["ece"] = (calibration(rows), None)
     evals_key = f"{task.suite_hash}-{task.prompt_hash}-{first['tokenizer_hash']}"
     about = {"step": first["step"], "tokens": first["tokens"], "ts": first["ts"], "task": task.label}
     return [
@@ -104,6 +110,17 @@ def score_rows(
         }
         for name, (value, stderr) in found.items()
     ]
+
+
+def document_sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Raw sums of an external held-out set: nats (None if one is not finite), UTF-8 bytes, tokens, documents."""
+    is_gone = any(row["logliks"][0] is None for row in rows)
+    return {
+        "nats": None if is_gone else -math.fsum(row["logliks"][0] for row in rows),
+        "bytes": sum(row["n_bytes"][0] for row in rows),
+        "tokens": sum(row["n_tokens"][0] for row in rows),
+        "docs": len(rows),
+    }
 
 
 def mark(row: Mapping[str, Any], choices: Sequence[str]) -> dict[str, float | None]:

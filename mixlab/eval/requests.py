@@ -1,7 +1,9 @@
 """Requests as token ids: a task's contexts and continuations, tokenised once and kept by (suite hash, tokenizer hash).
 
-Convention of lm-eval (reference/evaluation.md 2.2, 1): a continuation is what encode(context + continuation) holds
-beyond the length of encode(context); an empty context is end-of-text. Reads and writes one .npz a task and tokenizer.
+Two conventions, which give different numbers; an empty context is end-of-text in both. `lm-eval`: white space at a
+context's end moves to the continuation, which is what encode(context + continuation) holds beyond the length of
+encode(context). `foundry`: white space at a context's end goes, both are encoded apart, and a continuation begins with
+a space where the tokenizer has one token for " a". Reads and writes one .npz a task and tokenizer.
 """
 
 import os
@@ -14,9 +16,6 @@ from typing import Protocol
 import numpy as np
 
 from mixlab.eval.suites import Task
-
-CONVENTION = "lm-eval"
-"""Name of the rule by which a pair is tokenised; stored with each score."""
 
 
 class Encoder(Protocol):
@@ -52,10 +51,12 @@ def tokenise(task: Task, words: Encoder, tokenizer_hash: str, folder: Path | Non
         found = _read(kept)
         if found is not None:
             return found
-    pairs = [pair for asked in task.asked for pair in zip(asked.contexts, asked.continuations, strict=True)]
+    is_apart = task.spec.convention == "foundry"
+    told = [(a.contexts, a.item.choices if is_apart else a.continuations) for a in task.asked]
+    pairs = [pair for contexts, after in told for pair in zip(contexts, after, strict=True)]
     if task.spec.unconditional:
         pairs += [("", choice) for asked in task.asked for choice in asked.item.choices]
-    requests = encode_pairs(pairs, words)
+    requests = (encode_apart if is_apart else encode_pairs)(pairs, words)
     if kept is not None:
         _write(kept, requests)
     return requests
@@ -77,6 +78,20 @@ def encode_pairs(pairs: Sequence[tuple[str, str]], words: Encoder) -> Requests:
         for (context, _), full in zip(moved, whole, strict=True)
     ]
     return Requests(contexts=tuple(contexts), continuations=tuple(continuations))
+
+
+def encode_apart(pairs: Sequence[tuple[str, str]], words: Encoder) -> Requests:
+    """Token ids of (context, continuation) pairs as LLM Foundry has them: encoded apart, with one space between."""
+    space = " " if len(words.encode([" a"])[0]) == 1 else ""
+    start = np.array([words.end_of_text_id], np.int64)
+    contexts = [context.rstrip() for context, _ in pairs]
+    distinct = list(dict.fromkeys(context for context in contexts if context))
+    ids = dict(zip(distinct, words.encode(distinct), strict=True))
+    after = words.encode([("" if not c or text.startswith(" ") else space) + text for c, text in pairs])
+    return Requests(
+        contexts=tuple(np.asarray(ids[context], np.int64) if context else start for context in contexts),
+        continuations=tuple(np.asarray(one, np.int64) for one in after),
+    )
 
 
 def pieces(context: np.ndarray, continuation: np.ndarray, max_len: int, request: int) -> Iterator[Piece]:

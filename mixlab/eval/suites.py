@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -22,6 +22,8 @@ from mixlab.seeds import seed_of
 
 VERSION = 1
 """Raised when the same YAML and file would ask something else."""
+BARE = ("pairs", "olmes", "documents", "code_evaluation")
+"""Formats whose rows are the whole prompt: no delimiter, no shots."""
 PACKAGED = CONF / "evals" / "suites"
 
 
@@ -49,6 +51,8 @@ class TaskSpec:
     max_new_tokens: int = 32
     fields: dict[str, str] | None = None
     """Names of the format -> names in the file."""
+    convention: Literal["lm-eval", "foundry"] = "lm-eval"
+    """How a pair becomes token ids; see eval/requests.py."""
     unconditional: bool = False
     """True: each choice is also scored alone, for PMI; costs its tokens once more."""
 
@@ -79,6 +83,10 @@ class Task:
     def label(self) -> str:
         """Name of the task; unique in a suite."""
         return self.spec.label
+
+    def item_hash(self, asked: Asked) -> str:
+        """Of one item, word by word as it is asked: alike in a subset and in the whole, whatever the other items."""
+        return _sha(_json(_prompt(asked)))
 
 
 def load_suite(name: str, tasks: Path | None = None) -> list[Task]:
@@ -122,12 +130,34 @@ def read_specs(file: Path) -> list[TaskSpec]:
     rows = tree.get("icl_tasks", tree.get("tasks", [tree] if "label" in tree else []))
     specs = []
     for at, row in enumerate(rows):
-        spec = convert(TaskSpec, {k: v for k, v in row.items() if k not in _IGNORED}, f"{file.name} task {at + 1}")
-        if spec.icl_task_type not in FORMATS:
-            told = nearest(spec.icl_task_type, FORMATS)
-            raise ConfigError(f"{file} task {at + 1}: icl_task_type '{spec.icl_task_type}' is not known.{told}")
-        specs.append(spec)
+        specs += [_spec(one, file, at) for one in _by_shots(row)]
     return specs
+
+
+def _by_shots(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The task once per number of shots: LLM Foundry writes a list; several are told apart by their label."""
+    shots = row.get("num_fewshot")
+    if not isinstance(shots, list):
+        return [row]
+    named = len(shots) > 1
+    return [{**row, "num_fewshot": n} | ({"label": f"{row.get('label')}/{n}-shot"} if named else {}) for n in shots]
+
+
+def _spec(row: dict[str, Any], file: Path, at: int) -> TaskSpec:
+    """One task as the YAML describes it."""
+    told = {k: v for k, v in row.items() if k not in _IGNORED}
+    if "prelimiter" in told:
+        told["question_prelimiter"] = told.pop("prelimiter")
+    spec = convert(TaskSpec, told, f"{file.name} task {at + 1}")
+    if spec.icl_task_type not in FORMATS:
+        known = nearest(spec.icl_task_type, FORMATS)
+        raise ConfigError(f"{file} task {at + 1}: icl_task_type '{spec.icl_task_type}' is not known.{known}")
+    if spec.icl_task_type in BARE and spec.num_fewshot:
+        raise ConfigError(
+            f"{file} task {at + 1}: num_fewshot is {spec.num_fewshot}, but a row of '{spec.icl_task_type}' is the "
+            "whole prompt: set it to 0."
+        )
+    return spec
 
 
 def render(spec: TaskSpec, suite: str, folders: Sequence[Path]) -> Task:
@@ -140,7 +170,7 @@ def render(spec: TaskSpec, suite: str, folders: Sequence[Path]) -> Task:
         raise ConfigError(f"task '{spec.label}' wants {spec.num_fewshot} shots; {pool_path} has {len(pool)} items.")
     told = {"version": VERSION, **asdict(spec), "sha": [_sha(path.read_bytes()), _sha(pool_path.read_bytes())]}
     asked = tuple(_ask(spec, item, pool) for item in choose(items, spec.subset, spec.label))
-    prompts = [[a.item.id, a.item.gold, a.contexts, a.continuations, a.item.answers] for a in asked]
+    prompts = [_prompt(a) for a in asked]
     return Task(
         spec=spec,
         suite=suite,
@@ -148,6 +178,10 @@ def render(spec: TaskSpec, suite: str, folders: Sequence[Path]) -> Task:
         prompt_hash=_sha(_json(prompts)),
         asked=asked,
     )
+
+
+def _prompt(asked: Asked) -> list[Any]:
+    return [asked.item.id, asked.item.gold, asked.contexts, asked.continuations, asked.item.answers]
 
 
 def choose(items: Sequence[Item], subset: int | None, label: str) -> list[Item]:
@@ -176,7 +210,7 @@ def _ask(spec: TaskSpec, item: Item, pool: Sequence[Item]) -> Asked:
         )
     contexts, continuations = [], []
     for context, choice in zip(item.contexts, item.choices, strict=True):
-        is_bare = spec.icl_task_type in ("pairs", "olmes")
+        is_bare = spec.icl_task_type in BARE
         full = context if is_bare else before + _question(spec, context) + spec.continuation_delimiter
         if not full.strip() and not before:
             full = ""
@@ -225,5 +259,16 @@ def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-_IGNORED = frozenset({"metric_names", "batch_size", "has_categories", "do_normalization"})
-"""Keys of LLM Foundry's task files that decide nothing here: every metric is a view, batches follow a token budget."""
+_IGNORED = frozenset(
+    {
+        "metric_names",
+        "batch_size",
+        "has_categories",
+        "do_normalization",
+        "pass_at_k",
+        "num_beams",
+        "generations_per_sample",
+    }
+)
+"""Keys of LLM Foundry's task files that decide nothing here: every metric is a view, batches follow a token budget,
+categories are always kept, and no code is generated or run."""

@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from mixlab.errors import ConfigError, nearest
 
-Kind = Literal["language_modeling", "multiple_choice", "schema", "generation_task_with_answers", "pairs", "olmes"]
+Kind = Literal[
+    "language_modeling",
+    "multiple_choice",
+    "schema",
+    "generation_task_with_answers",
+    "pairs",
+    "olmes",
+    "documents",
+    "code_evaluation",
+]
 UNCONDITIONAL = 1_000_000
 """OLMES: requests of documents from this id on ask for a choice without its context; they are left out."""
 
@@ -227,6 +236,22 @@ def _olmes(rows: Sequence[Row]) -> list[Item]:
     return items
 
 
+def _documents(rows: Sequence[Row]) -> list[Item]:
+    """Whole texts, held out of every mix: bits per byte alone."""
+    return [
+        Item(id=i, contexts=("",), choices=(row.text("text"),), gold=0, cluster=_category(row))
+        for i, row in enumerate(rows)
+    ]
+
+
+def _code(rows: Sequence[Row]) -> list[Item]:
+    """LLM Foundry's code tasks: how likely the human's solution is. Nothing is generated, nothing is run."""
+    return [
+        Item(id=i, contexts=(row.text("prompt"),), choices=(row.text("canonical_solution"),), gold=0)
+        for i, row in enumerate(rows)
+    ]
+
+
 def _category(row: Row) -> str:
     """What clusters the row, if the file says so."""
     return str(row.optional("category") or row.optional("cluster") or "")
@@ -244,5 +269,7 @@ FORMATS: Mapping[str, Callable[[Sequence[Row]], list[Item]]] = {
     "generation_task_with_answers": _generation,
     "pairs": _pairs,
     "olmes": _olmes,
+    "documents": _documents,
+    "code_evaluation": _code,
 }
 """Format -> its reader."""

@@ -1,12 +1,14 @@
+import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from mixlab.errors import ConfigError
-from mixlab.eval import engine, marking, suites
+from mixlab.eval import engine, evaluate, marking, suites
 from mixlab.eval.packing import pack
 from mixlab.eval.requests import Requests, encode_pairs, tokenise
 from mixlab.eval.tasks import FORMATS, read_items
@@ -48,6 +50,8 @@ def write(path: Path, *rows) -> Path:
         ("generation_task_with_answers", {"context": "c", "answer": 1}, "field 'answer' is 1"),
         ("pairs", {"sentence_good": "x"}, "field 'sentence_bad' is missing"),
         ("olmes", {"doc_id": "a", "request": {}}, "field 'doc_id'"),
+        ("documents", {"text": " "}, "field 'text' is empty"),
+        ("code_evaluation", {"prompt": "x"}, "field 'canonical_solution' is missing"),
         ("multiple_choice", "[1]", "not an object"),
         ("multiple_choice", '{"query": "q', "not JSON"),
     ],
@@ -104,6 +108,94 @@ def test_white_space_before_a_choice_is_what_the_model_produces(tmp_path):
     write(tmp_path / "t.jsonl", MC)
     (asked,) = suites.render(spec(), "s", [tmp_path]).asked
     assert (asked.contexts, asked.continuations) == (("q\nA:", "q\nA:"), (" a", " b"))
+
+
+FOUNDRY = """icl_tasks:
+-
+  label: hellaswag
+  dataset_uri: t.jsonl # ADD YOUR OWN DATASET URI
+  num_fewshot: [0, 2]
+  batch_size: 4
+  icl_task_type: multiple_choice
+  metric_names: [InContextLearningMultipleChoiceAccuracy]
+  has_categories: true
+-
+  label: copa
+  dataset_uri: t.jsonl
+  num_fewshot: [1]
+  prelimiter: "Q: "
+  icl_task_type: multiple_choice
+-
+  label: human_eval
+  dataset_uri: code.jsonl
+  num_fewshot: [0]
+  pass_at_k: 1
+  num_beams: 20
+  icl_task_type: code_evaluation
+"""
+
+
+def test_a_stock_foundry_yaml_is_read_as_it_is(tmp_path):
+    write(tmp_path / "t.jsonl", *({**MC, "query": f"q{i}", "category": "c"} for i in range(5)))
+    write(tmp_path / "code.jsonl", {"prompt": "def f():\n", "canonical_solution": "    return 1\n", "test": "x"})
+    (tmp_path / "tasks.yaml").write_text(FOUNDRY)
+    tasks = {t.label: t for t in suites.load_suite(str(tmp_path / "tasks.yaml"))}
+    assert list(tasks) == ["hellaswag/0-shot", "hellaswag/2-shot", "copa", "human_eval"]
+    assert tasks["hellaswag/2-shot"].asked[0].contexts[0].count("q") == 3
+    assert tasks["copa"].asked[0].contexts[0].startswith("Q: ") and tasks["copa"].spec.num_fewshot == 1
+    (code,) = tasks["human_eval"].asked
+    assert code.contexts[0] + code.continuations[0] == "def f():\n    return 1\n"
+    (tmp_path / "tasks.yaml").write_text(FOUNDRY.replace("num_fewshot: [0]", "num_fewshot: [5]"))
+    with pytest.raises(ConfigError, match=r"num_fewshot is 5.*whole prompt"):
+        suites.load_suite(str(tmp_path / "tasks.yaml"))
+
+
+def test_an_item_has_a_prompt_hash_of_its_own(tmp_path):
+    write(tmp_path / "t.jsonl", *({**MC, "query": f"q{i}"} for i in range(9)))
+    whole = suites.render(spec(num_fewshot=2), "s", [tmp_path])
+    part = suites.render(spec(num_fewshot=2, subset=4), "s", [tmp_path])
+    other = suites.render(spec(num_fewshot=1), "s", [tmp_path])
+    hashes = {a.item.id: whole.item_hash(a) for a in whole.asked}
+    assert len(set(hashes.values())) == 9
+    assert all(part.item_hash(a) == hashes[a.item.id] for a in part.asked)
+    assert all(other.item_hash(a) != hashes[a.item.id] for a in other.asked)
+
+
+def test_foundrys_convention_encodes_apart_with_a_space_between(tmp_path):
+    class Spaced(Bytes):
+        def encode(self, texts):
+            return [
+                np.array([len(word) for word in t.split()] or [0]) if t == " a" else b
+                for t, b in zip(texts, super().encode(texts), strict=True)
+            ]
+
+    write(tmp_path / "t.jsonl", {**MC, "choices": ["b", " c"]})
+    ours = tokenise(suites.render(spec(), "s", [tmp_path]), Spaced(), "x")
+    task = suites.render(spec(convention="foundry"), "s", [tmp_path])
+    apart = tokenise(task, Spaced(), "x")
+    assert [bytes(c.tolist()) for c in apart.contexts] == [b"q\nA:"] * 2
+    assert [bytes(c.tolist()) for c in apart.continuations] == [b" b", b" c"]
+    assert [bytes(c.tolist()) for c in ours.continuations] == [b" b", b"  c"]  # the delimiter's and the choice's
+    assert marking.hashes(task, "x")["convention"] == "foundry"
+    with pytest.raises(ConfigError, match="convention"):
+        (tmp_path / "s.yaml").write_text("label: t\ndataset_uri: t.jsonl\nicl_task_type: pairs\nconvention: nanochat\n")
+        suites.load_suite(str(tmp_path / "s.yaml"))
+
+
+def test_held_out_documents_are_a_task_whose_score_is_a_ratio_of_sums(tmp_path):
+    write(tmp_path / "t.jsonl", {"text": "\u00e9" * 90}, {"text": "abc"})
+    task = suites.render(spec(icl_task_type="documents"), "s", [tmp_path])
+    model, asked = MPT(SPEC, seed=1), tokenise(task, Bytes(), "x")
+    found = engine.score_requests(model, asked, 48)
+    items = marking.item_rows(task, asked, found, 1, 1, "x")
+    (score,) = marking.score_rows(task, items, final=True, seconds=0.0, fed=0)
+    docs = SimpleNamespace(ids=["a", "b"], texts=["\u00e9" * 90, "abc"], tokens=list(asked.continuations))
+    (source, _) = evaluate.domain_bpb(functools.partial(token_logprobs, model), {"s": docs}, 256, 48)
+    assert score["metric"] == "bpb" and not score["higher_is_better"]
+    assert score["value"] == pytest.approx(source.value, abs=1e-6) and score["stderr"] == pytest.approx(
+        source.stderr, rel=1e-4
+    )
+    assert {k: score["detail"][k] for k in ("bytes", "tokens", "docs")} == {"bytes": 183, "tokens": 183, "docs": 2}
 
 
 def test_a_suite_names_what_is_missing(tmp_path):
@@ -217,6 +309,8 @@ def test_a_nan_model_gets_no_number_on_any_task_and_a_constant_one_its_share(tmp
         "schema": {"context_options": ["a", "b"], "continuation": "x", "gold": 0},
         "generation_task_with_answers": {"context": "c", "answer": "1", "aliases": ["one"]},
         "pairs": {"sentence_good": "ab", "sentence_bad": "ba", "UID": "u"},
+        "documents": {"text": "a text"},
+        "code_evaluation": {"prompt": "def f():", "canonical_solution": " return 1"},
         "olmes": {"doc_id": 0, "idx": 0, "label": 0, "request": {"context": "c", "continuation": " a"}},
     }
     write(tmp_path / "t.jsonl", rows[kind])
