@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mixlab.data.audit import MIN_DOCS
 from mixlab.show import print_json, say, table
 
 SHOWN = 15  # rows, where a table may be long
@@ -22,9 +23,9 @@ def atlas(frames: dict[str, pd.DataFrame], *, as_json: bool) -> None:
         return
     rows = [tuple(_shown(v) for v in r.values()) for r in records(frames["waterfall"])]
     table("What is left after each rule", ("source", "step", "documents", "bytes", "tokens"), rows)
-    columns = ("source", "rule", "docs_hit", "docs_first", "docs_only", "bytes_only", "shapley_docs")
+    columns = ("source", "rule", "docs_hit", "docs_first", "docs_only", "bytes_only", "tokens_only", "shapley_docs")
     rows = [tuple(_shown(r[c]) for c in columns) for r in records(frames["kills"])]
-    heads = ("source", "rule", "hits", "is the reason", "only this rule", "bytes only", "Shapley share")
+    heads = ("source", "rule", "hits", "is the reason", "only this rule", "bytes only", "tokens only", "Shapley share")
     table("What each rule removes", heads, rows)
     rows = [tuple(_shown(v) for v in r.values()) for r in records(frames["overlap"])[:SHOWN]]
     table("Rules that hit the same documents", ("source", "rule", "other", "documents", "Jaccard"), rows)
@@ -54,7 +55,8 @@ def audit(found: Any, alarms: pd.DataFrame, max_risk: float | None, *, as_json: 
         frames = {"rates": found.rates, "swaps": found.swaps, "words": found.words, "alarms": alarms}
         print_json({"max_risk": max_risk, **{name: records(frame) for name, frame in frames.items()}})
         return
-    worst = found.rates.sort_values("relative_risk", ascending=False, na_position="last").head(2 * SHOWN)
+    told = found.rates[found.rates["docs"] >= MIN_DOCS]
+    worst = told.sort_values("relative_risk", ascending=False, na_position="last").head(2 * SHOWN)
     rows = []
     for r in records(worst):
         rate = f"{r['rate']:.1%} ({r['low']:.1%} to {r['high']:.1%})"
@@ -65,9 +67,13 @@ def audit(found: Any, alarms: pd.DataFrame, max_risk: float | None, *, as_json: 
         )
         rows.append((r["source"], r["rule"], r["term"], r["docs"], rate, f"{r['base_rate']:.1%}", risk))
     heads = ("source", "rule", "term", "documents", "removed, 95 %", "of all", "relative risk, 95 %")
-    table("Removal by identity term, the highest risk first", heads, rows)
-    swaps = [tuple(r.values()) for r in records(found.swaps) if r["removed"]]
-    table("The same documents with the term swapped", ("source", "term", "removed", "kept once swapped"), swaps)
+    note = f"terms in fewer than {MIN_DOCS} documents are left out here; all are in --json"
+    table("Removal by identity term, the highest risk first", heads, rows, note=note)
+    freed = found.swaps.sort_values(["freed", "removed"], ascending=False, kind="stable")
+    swaps = [tuple(r.values()) for r in records(freed)[:SHOWN]]
+    heads = ("source", "rule", "term", "removed", "free once swapped")
+    note = f"{int((freed['freed'] > 0).sum())} of {len(freed)} rows hold a document that the term alone removed"
+    table("The same documents with nothing but the term swapped", heads, swaps, note=note)
     rows = [tuple(_shown(v) for v in r.values()) for r in records(found.words)]
     table("Words that mark what is removed", ("source", "word", "removed", "kept", "log-odds", "z"), rows)
     if max_risk is not None:
@@ -80,6 +86,7 @@ def explained(found: Any, *, as_json: bool) -> None:
         print_json({name: getattr(found, name) for name in found.__slots__})
         return
     state = "kept" if found.kept else f"dropped: {found.reason}"
+    state = "kept by cleaning, then removed as a duplicate" if found.duplicate else state
     table(f"{found.source} {found.id}, {found.profile}, {state}", ("line", "what was done", "text"), [
         (i, what, line if len(line) <= 100 else line[:99] + "…") for i, line, what in found.lines
     ])  # fmt: skip
@@ -87,12 +94,13 @@ def explained(found: Any, *, as_json: bool) -> None:
     table("Document rules", ("rule", "verdict", "measured"), rows)
     if found.duplicate:
         d = found.duplicate
-        say(f"Removed as a duplicate of {d['kept_source']} {d['kept_id']}: Jaccard {d['jaccard']:.3f}.")
+        alike = "the same words" if d["exact"] else f"Jaccard {d['jaccard']:.3f}"
+        say(f"Removed as a duplicate of {d['kept_source']} {d['kept_id']}: {alike}.")
         if d["shared_span"]:
             say(f"Both share: {d['shared_span']}")
 
 
 def _shown(value: Any) -> Any:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.3g}"
+        return f"{value:,.0f}" if (value.is_integer() and abs(value) < 1e15) or abs(value) >= 1000 else f"{value:,.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value

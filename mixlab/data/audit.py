@@ -35,7 +35,7 @@ ANY = "any rule"
 Z = 1.959964  # two-sided 95 %
 MIN_DOCS = 10  # with a term, below which a row raises no alarm
 WORD = re.compile(r"[^\W\d_]{2,}")
-PRIOR = 100.0  # pseudo-counts of the log-odds prior, over all words
+PRIOR = 10.0  # documents that the prior of the log-odds is worth
 MAX_WORDS = 500_000  # distinct words that are counted; the rarest go
 
 
@@ -47,7 +47,8 @@ class Audit:
     """A row per source, rule and term: docs (with the term), removed, rate, low, high (Wilson, 95 %), base_rate (of
     all documents of the source), relative_risk, risk_low, risk_high (95 %, log normal; null where nothing is)."""
     swaps: pd.DataFrame
-    """A row per source and term: removed (documents with the term), freed (kept once the term alone is swapped)."""
+    """A row per source, rule and term: removed (documents with the term that the rule hits), freed (the rule hits them
+    no more once the term alone is swapped; `any rule`: they are kept)."""
     words: pd.DataFrame
     """Words by source that mark removed documents: word, removed, kept (documents with it), log_odds, z."""
 
@@ -66,7 +67,7 @@ class _Counts:
     hit: Counter[str] = field(default_factory=Counter)
     with_term: Counter[str] = field(default_factory=Counter)
     hit_with_term: Counter[tuple[str, str]] = field(default_factory=Counter)
-    freed: Counter[str] = field(default_factory=Counter)
+    freed: Counter[tuple[str, str]] = field(default_factory=Counter)
     words: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
 
 
@@ -78,13 +79,16 @@ def audit(ws: Workspace, cleaned: list[Cleaned], terms: Mapping[str, str] | None
         counts = _count(raw_of(ws, told), told, chosen)
         rates += _rates(told.source, counts)
         swaps += [
-            (told.source, term, counts.hit_with_term[term, ANY], counts.freed[term])
-            for term in sorted(counts.with_term)
+            (told.source, rule, term, n, counts.freed[term, rule])
+            for (term, rule), n in sorted(
+                counts.hit_with_term.items(), key=lambda row: (row[0][1] != ANY, *row[0][::-1])
+            )
         ]
-        words += [(told.source, *row) for row in log_odds(*counts.words, top=top)]
+        removed = counts.hit[ANY]
+        words += [(told.source, *row) for row in log_odds(*counts.words, removed, counts.docs - removed, top=top)]
     return Audit(
         rates=pd.DataFrame(rates, columns=RATES),
-        swaps=pd.DataFrame(swaps, columns=["source", "term", "removed", "freed"]),
+        swaps=pd.DataFrame(swaps, columns=["source", "rule", "term", "removed", "freed"]),
         words=pd.DataFrame(words, columns=["source", "word", "removed", "kept", "log_odds", "z"]),
     )
 
@@ -117,19 +121,21 @@ def relative_risk(hits: int, n: int, all_hits: int, all_n: int) -> tuple[float, 
     return risk, risk * math.exp(-spread), risk * math.exp(spread)
 
 
-def log_odds(removed: Counter[str], kept: Counter[str], top: int) -> list[tuple[str, int, int, float, float]]:
-    """The words that mark `removed`, by z: log-odds with an informative Dirichlet prior (Monroe et al. 2008, eq. 22).
+def log_odds(
+    removed: Counter[str], kept: Counter[str], n_removed: int, n_kept: int, top: int
+) -> list[tuple[str, int, int, float, float]]:
+    """The words that mark `removed`, by z: log-odds with an informative prior (Monroe et al. 2008, eq. 22).
 
-    Counts are documents with the word; the prior is the pooled distribution, worth `PRIOR` counts.
+    Counts are documents with the word, of `n_removed` and `n_kept`: in short documents a frequent word is no larger
+    a part of what counts. The prior is the share of all documents, worth `PRIOR` of them on either side.
     """
-    pooled = removed + kept
-    total, n_removed, n_kept = pooled.total(), removed.total(), kept.total()
     rows = []
-    for word, both in pooled.items():
-        a = PRIOR * both / total
+    for word, both in (removed + kept).items():
+        a = PRIOR * both / (n_removed + n_kept + 1)
         one, other = removed[word] + a, kept[word] + a
         odds = math.log(one / (n_removed + PRIOR - one)) - math.log(other / (n_kept + PRIOR - other))
-        rows.append((word, removed[word], kept[word], odds, odds / math.sqrt(1 / one + 1 / other)))
+        spread = math.sqrt(1 / one + 1 / (n_removed + PRIOR - one) + 1 / other + 1 / (n_kept + PRIOR - other))
+        rows.append((word, removed[word], kept[word], odds, odds / spread))
     return sorted((row for row in rows if row[4] > Z), key=lambda row: (-row[4], row[0]))[:top]
 
 
@@ -166,7 +172,9 @@ def _count(raw: Path, told: Cleaned, terms: Mapping[str, str]) -> _Counts:
         counts.hit_with_term.update((term, rule) for term in found for rule in struck)
         for term in found if hits else ():
             again = clean_by(swapped(text, {term: terms[term]}), steps, row["url"] or row["id"])
-            counts.freed[term] += again.text is not None
+            left = (*again.rules_hit, *(() if again.otherwise.strip() else ("empty",)))
+            counts.freed.update((term, rule) for rule in hits if rule not in left)
+            counts.freed[term, ANY] += not left
         words = counts.words[0 if hits else 1]
         words.update(set(WORD.findall(text.lower())))
         if len(words) > MAX_WORDS:

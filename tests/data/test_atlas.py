@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 
@@ -162,7 +163,7 @@ def test_a_biased_list_raises_the_alarm_and_the_swap_tells_the_term_from_its_com
     assert row["low"] < 2 / 3 < row["high"] and row["base_rate"] == 0.1
     assert row["relative_risk"] == pytest.approx((20 / 30) / 0.1)
     assert set(found.alarms(1.5)["term"]) == {"lesbian"} and found.alarms(7).empty
-    swap = found.swaps.query("term == 'lesbian'").iloc[0]
+    swap = found.swaps.query("term == 'lesbian' and rule == 'badword'").iloc[0]
     assert (swap["removed"], swap["freed"]) == (20, 0)  # the company it keeps, not the term
     assert found.words["word"].iloc[0] in ("sex", "say", "they", "lesbian")
     monkeypatch.setenv("MIXLAB_HOME", str(tmp_path))
@@ -176,7 +177,28 @@ def test_a_term_that_is_itself_on_the_list_is_freed_by_the_swap(tmp_path):
     text = "One is here now. Two is here now. Three is a negro spiritual."
     ws = lab_of(tmp_path, [Document(id="a", text=text)])
     found = audit(ws, cleaned_sources(ws), {"negro": "local"})
-    assert isinstance(found, Audit) and found.swaps.iloc[0].tolist() == ["s", "negro", 1, 1]
+    assert isinstance(found, Audit) and found.swaps.values.tolist() == [
+        ["s", "any rule", "negro", 1, 1],
+        ["s", "badword", "negro", 1, 1],
+    ]
+
+
+def test_the_swap_tells_which_rule_the_term_alone_sets_off(tmp_path):
+    ws = lab_of(tmp_path, [Document(id="a", text="Only two are here now. One is a negro spiritual.")])
+    found = audit(ws, cleaned_sources(ws), {"negro": "local"}).swaps
+    assert dict(zip(found["rule"], found["freed"], strict=True)) == {
+        "any rule": 0,  # too few sentences are left, whatever the word
+        "badword": 1,
+        "filtered:too_few_sentences": 0,
+    }
+
+
+def test_a_word_of_every_document_does_not_mark_the_short_ones():
+    removed, kept = (
+        Counter({"the": 90, "rare": 20}),
+        Counter({"the": 99, "rare": 1, **{f"w{i}": 50 for i in range(99)}}),
+    )
+    assert [row[0] for row in log_odds(removed, kept, 100, 100, top=5)] == ["rare"]
 
 
 def test_the_statistics_are_those_of_the_textbooks():
@@ -185,16 +207,10 @@ def test_the_statistics_are_those_of_the_textbooks():
     risk, low, high = relative_risk(20, 100, 10, 100)
     assert (risk, low, high) == (2, pytest.approx(0.987, abs=1e-3), pytest.approx(4.054, abs=1e-3))
     assert relative_risk(0, 5, 1, 9) is None
-    assert log_odds(*_counters({"a": 50, "b": 50}, {"a": 5, "b": 95}), top=1)[0][0] == "a"
+    assert log_odds(Counter({"a": 50, "b": 50}), Counter({"a": 5, "b": 95}), 100, 100, top=1)[0][0] == "a"
     assert swapped("The gay, GAYS' and a Lesbian; gayly", {"gay": "tall", "lesbian": "tall"}) == (
         "The tall, TALLS' and a Tall; gayly"
     )
-
-
-def _counters(*given):
-    from collections import Counter
-
-    return [Counter(g) for g in given]
 
 
 def test_a_document_is_explained_line_by_line(tmp_path, monkeypatch, capsys):
