@@ -26,6 +26,7 @@ FORMAT = 1
 """Raised when the meaning of every artefact changes at once."""
 Stage = Literal["raw", "clean", "dedup", "split", "tokenizer", "tokens", "runs", "contamination", "spans"]
 MANIFEST = "manifest.json"
+TMP = ".tmp-"
 
 
 def key_of(stage: Stage, version: int, spec: Any, inputs: Mapping[str, str]) -> str:
@@ -144,7 +145,7 @@ def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, A
         with FileLock(path.parent / f".{path.name}.lock"):
             if is_complete(path):
                 return read_manifest(path)
-            tmp = path.parent / f".{path.name}.tmp-{uuid.uuid4().hex[:8]}"
+            tmp = path.parent / f".{path.name}{TMP}{uuid.uuid4().hex[:8]}"
             tmp.mkdir()
             try:
                 began = time.monotonic()
@@ -156,6 +157,16 @@ def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, A
             finally:
                 shutil.rmtree(tmp, ignore_errors=True)
     return read_manifest(path)
+
+
+def lands_at(tmp: Path) -> Path:
+    """Where an artefact that `build` has written to `tmp` will stand; a folder of another kind stays where it is.
+
+    >>> lands_at(Path("lab/raw/.wiki-0123abcd.tmp-89ef89ef")).name
+    'wiki-0123abcd'
+    """
+    name, is_tmp, _ = tmp.name.rpartition(TMP)
+    return tmp.with_name(name[1:]) if is_tmp and name.startswith(".") else tmp
 
 
 def is_complete(path: Path) -> bool:

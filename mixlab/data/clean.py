@@ -30,6 +30,7 @@ from mixlab.data.rules import Cleaned, clean_by, without_lines
 from mixlab.data.steps import ACROSS, LineDedup, RandomDrop, Step, UrlDedup
 from mixlab.errors import EnvironmentFault
 from mixlab.types import Document
+from mixlab.workspace import lands_at
 
 VERSION = 3
 """Raised when the same profile gives other text or another verdict."""
@@ -85,7 +86,7 @@ def clean_source(
                 if progress:
                     progress(tally.docs_in, total)
     kept, seconds = tally.docs, monotonic() - began
-    logger.info("clean: %s keeps %d of %d documents, %.1f s, %s", profile, kept, tally.docs_in, seconds, out)
+    logger.info("clean: %s keeps %d of %d documents, %.1f s, %s", profile, kept, tally.docs_in, seconds, lands_at(out))
     return {
         "profile": profile,
         "docs_in": tally.docs_in,

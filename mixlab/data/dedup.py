@@ -25,6 +25,7 @@ from mixlab.data.report import DedupReport, lay_out
 from mixlab.data.shardmap import map_shards
 from mixlab.errors import ConfigError
 from mixlab.types import Dedup, Document
+from mixlab.workspace import lands_at
 
 VERSION = 2
 BUCKET_ANCHORS = 32  # in a bucket over the cap each document is compared with this many, the best keepers
@@ -140,7 +141,9 @@ def dedup_pool(
         shutil.rmtree(scratch, ignore_errors=True)
     if overflow["buckets"]:
         facts["alarms"].append(_overflowed(overflow))
-    logger.info("dedup: %d of %d removed, %.1f s, %s", facts["removed"], len(docs), time.monotonic() - began, out)
+    logger.info(
+        "dedup: %d of %d removed, %.1f s, %s", facts["removed"], len(docs), time.monotonic() - began, lands_at(out)
+    )
     return facts | {"overflow": overflow, "planted": planted_recall(texts, spec)}
 
 

@@ -20,7 +20,7 @@ from mixlab.data.documents import Membership, by_hash, damage_named, membership,
 from mixlab.data.tokenizer import Tokenizer, load
 from mixlab.errors import EnvironmentFault, SourceError
 from mixlab.types import Corpus, Source
-from mixlab.workspace import file_sha256, read_manifest
+from mixlab.workspace import file_sha256, lands_at, read_manifest
 
 VERSION = 1
 """Raised when the same documents give another shard."""
@@ -76,7 +76,9 @@ def write_tokens(
     pq.write_table(pa.Table.from_pylist(held, HELDOUT_SCHEMA), out / HELDOUT, compression="zstd")
     facts = _facts(source, rows, held, words, dtype, dropped, out)
     seconds = time.monotonic() - began
-    logger.info("tokens %s: %d docs, %d tokens, %.1f s, %s", source.name, facts["docs"], facts["tokens"], seconds, out)
+    logger.info(
+        "tokens %s: %d docs, %d tokens, %.1f s, %s", source.name, facts["docs"], facts["tokens"], seconds, lands_at(out)
+    )
     return facts
 
 

@@ -20,6 +20,7 @@ from mixlab.data.readers import Row, origins, rows
 from mixlab.data.records import normalised
 from mixlab.errors import SourceError
 from mixlab.types import Document, Source
+from mixlab.workspace import lands_at
 
 VERSION = 1
 """Raised when the same source gives other documents than before."""
@@ -63,7 +64,9 @@ def write_raw(
     docs, size = write_docs(out, told())
     skipped = dict(sorted(tally.skipped.items()))
     seconds = time.monotonic() - began
-    logger.info("raw %s: %d docs, %d bytes, skipped %s, %.1f s, %s", source.name, docs, size, skipped, seconds, out)
+    logger.info(
+        "raw %s: %d docs, %d bytes, skipped %s, %.1f s, %s", source.name, docs, size, skipped, seconds, lands_at(out)
+    )
     return {
         "source": source.name,
         "docs": docs,

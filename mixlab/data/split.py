@@ -20,6 +20,7 @@ from mixlab.data.documents import damage_named, read_docs
 from mixlab.errors import EnvironmentFault, SourceError
 from mixlab.seeds import seed_of
 from mixlab.types import Holdout
+from mixlab.workspace import lands_at
 
 VERSION = 1
 Name = tuple[str, str]  # source, id
@@ -48,7 +49,7 @@ def split_pool(clean: Mapping[str, Path], dedup: Path, spec: Holdout, out: Path)
     pq.write_table(pa.Table.from_pylist(contaminated, CONTAMINATED), out / "contaminated.parquet", compression="zstd")
     found = Counter(row["source"] for row in contaminated)
     held = Counter(source for source, _ in heldout)
-    logger.info("split: %d documents held out, %d contaminated, %s", len(heldout), len(contaminated), out)
+    logger.info("split: %d documents held out, %d contaminated, %s", len(heldout), len(contaminated), lands_at(out))
     return {
         "heldout": {source: held[source] for source in sorted(clean)},
         "contaminated": {source: found[source] for source in sorted(clean)},

@@ -22,7 +22,7 @@ from mixlab.data import wheels
 from mixlab.data.documents import by_hash, membership, read_docs
 from mixlab.errors import ConfigError, EnvironmentFault
 from mixlab.types import TokenizerSpec
-from mixlab.workspace import file_sha256, read_manifest
+from mixlab.workspace import file_sha256, lands_at, read_manifest
 
 VERSION = 1
 """Raised when the same spec and texts give another tokenizer."""
@@ -78,7 +78,9 @@ def build_tokenizer(
     content = {"bytes": _bytes, "bpe": _bpe, "gpt-neox": _neox, "file": _file}[spec.kind](spec, texts, downloads)
     (out / FILE).write_bytes(content)
     made = _open(spec.kind, content, spec.end_of_text, spec.path or spec.kind)
-    logger.info("tokenizer %s: %d entries, %.1f s, %s", spec.kind, made.vocab_size, time.monotonic() - began, out)
+    logger.info(
+        "tokenizer %s: %d entries, %.1f s, %s", spec.kind, made.vocab_size, time.monotonic() - began, lands_at(out)
+    )
     return {
         "kind": spec.kind,
         "vocab_size": made.vocab_size,
