@@ -41,8 +41,14 @@ $(BENCH)/.installed: pyproject.toml tests/bench/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet torch==2.13.0 -e . -r tests/bench/requirements.txt
 	@touch $@
 
-bench: $(BENCH)/.installed  ## Measure against peers and renew BENCHMARKS.md (TOPIC=name for one)
+TEXT_DEDUP := .venv-bench-text-dedup
+$(TEXT_DEDUP)/.installed: tests/bench/requirements-text-dedup.txt
+	@test -x $(TEXT_DEDUP)/bin/python || $(PYTHON) -m venv $(TEXT_DEDUP)
+	$(TEXT_DEDUP)/bin/python -m pip install --quiet -r tests/bench/requirements-text-dedup.txt
+	@touch $@
+
+bench: $(BENCH)/.installed $(TEXT_DEDUP)/.installed  ## Measure against peers and renew BENCHMARKS.md (TOPIC=name for one)
 	$(BENCH)/bin/python -m tests.bench $(TOPIC)
 
 clean:  ## Delete the environment and caches; the lab stays
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(TEXT_DEDUP) build dist *.egg-info .ruff_cache .hypothesis

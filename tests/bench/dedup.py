@@ -1,8 +1,10 @@
 """Whole dedup of real text (../shared/data/bench), text in and keep-list out, at 14 bands x 8 rows, one process each.
 
-CPU seconds (of the process and its children: a busy machine does not count) and peak memory of one process. datatrove
-0.10.1: its four MinHash stages, defaults. text-dedup 0.4.0: `minhash`, 5-grams, 112 permutations, xxh3. Neither
-verifies its pairs; ours counts the Jaccard of each. MIXLAB_BENCH_EVERY=n takes every n-th document (default: all).
+CPU seconds (of the process and its children, start-up and imports included) and peak memory of one process. datatrove
+0.10.1: its four MinHash stages, defaults. text-dedup 0.4.0: `minhash`, 5-grams, 112 permutations, xxh3, in an
+environment of its own. Neither verifies its pairs; ours counts the Jaccard of each. MIXLAB_BENCH_EVERY=n takes every
+n-th document (default: all), MIXLAB_BENCH_DATATROVE=n every n-th of those for datatrove, which is compared with mixlab
+on the same ones. A peer that is not installed says so in its row.
 Below: precision and recall of verified pairs at J >= 0.8 on the labelled sets of ../shared/golden/dedup, 21 x 6.
 """
 
@@ -24,6 +26,8 @@ from mixlab.types import Document
 
 SHARED = Path(__file__).parents[3] / "shared"
 EVERY = int(os.environ.get("MIXLAB_BENCH_EVERY", "1"))
+FEWER = int(os.environ.get("MIXLAB_BENCH_DATATROVE", "10"))  # of those, for datatrove: all would take it an hour
+BESIDE = Path(__file__).parents[2] / ".venv-bench-text-dedup" / "bin" / "python"
 
 OURS = """
 import sys
@@ -70,14 +74,20 @@ def rows() -> list[dict[str, str]]:
     blank = {"CPU s": "", "mixlab is faster by": "", "peak MB": "", "removed": "", "precision": "", "recall": ""}
     out = []
     with tempfile.TemporaryDirectory() as folder:
-        count = _lay(Path(folder))
-        ours = 0.0
-        for name, code in (("mixlab", OURS), ("text-dedup", TEXT_DEDUP), ("datatrove", DATATROVE)):
-            seconds, peak, removed = _measured(code, folder)
-            ours = ours or seconds
-            told = {"what": f"{name}, {count:,} documents", "CPU s": f"{seconds:.1f}", "peak MB": f"{peak:,.0f}"}
-            out.append({**blank, **told, "mixlab is faster by": f"{seconds / ours:.1f} ×", "removed": removed})
-            print(out[-1], flush=True)
+        peers = (("text-dedup", TEXT_DEDUP, str(BESIDE), 1), ("datatrove", DATATROVE, sys.executable, FEWER))
+        for peer, code, python, every in peers:
+            (at := Path(folder) / peer).mkdir()
+            count, ours = _lay(at, EVERY * every), 0.0
+            for name, what, with_python in (("mixlab", OURS, sys.executable), (peer, code, python)):
+                told = {"what": f"{name}, {count:,} documents"}
+                if not Path(with_python).exists():
+                    out.append({**blank, **told, "CPU s": "not installed: `make bench` does it"})
+                    continue
+                seconds, peak, removed = _measured(what, str(at), with_python)
+                ours = ours or seconds
+                told |= {"CPU s": f"{seconds:.1f}", "peak MB": f"{peak:,.0f}", "removed": removed}
+                out.append({**blank, **told, "mixlab is faster by": f"{seconds / ours:.1f} ×"})
+                print(out[-1], flush=True)
     for path in sorted((SHARED / "golden" / "dedup").glob("*.jsonl.zst")):
         precision, recall, pairs = _labelled(path)
         told = {"what": f"{path.name.split('.')[0]}, {pairs:,} pairs", "precision": f"{precision:.3f}"}
@@ -85,9 +95,9 @@ def rows() -> list[dict[str, str]]:
     return [{"what": row["what"], **row} for row in out]
 
 
-def _lay(folder: Path) -> int:
+def _lay(folder: Path, every: int) -> int:
     (folder / "docs").mkdir()
-    found = [d for n, d in enumerate(_documents()) if n % EVERY == 0]
+    found = [d for n, d in enumerate(_documents()) if n % every == 0]
     write_docs(folder / "docs", found)
     lines = (json.dumps({"id": d.id, "text": d.text}) + "\n" for d in found)
     (folder / "docs.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -106,7 +116,7 @@ def _lines(path: Path) -> Iterator[dict]:
             yield json.loads(line)
 
 
-def _measured(code: str, folder: str) -> tuple[float, float, str]:
+def _measured(code: str, folder: str, python: str) -> tuple[float, float, str]:
     """Seconds of CPU, peak MB and what it printed last, of a Python process."""
     wrapper = (
         "import resource as r, subprocess as s, sys; "
@@ -114,7 +124,7 @@ def _measured(code: str, folder: str) -> tuple[float, float, str]:
         "u = r.getrusage(r.RUSAGE_CHILDREN); "
         "print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024, p.stdout.split()[-1])"
     )
-    told = subprocess.run([sys.executable, "-c", wrapper, code, folder], stdout=subprocess.PIPE, text=True, check=True)
+    told = subprocess.run([python, "-c", wrapper, code, folder], stdout=subprocess.PIPE, text=True, check=True)
     seconds, peak, removed = told.stdout.split()
     return float(seconds), float(peak), removed
 

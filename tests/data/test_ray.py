@@ -5,14 +5,16 @@ Needs the extra `ray`, which the default test set-up leaves out; without it thes
 
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mixlab.data import shardmap
-from mixlab.data.dedup import dedup
+from mixlab.data import shardmap, signatures
+from mixlab.data.dedup import dedup, dedup_pool
 from mixlab.data.documents import write_docs
+from mixlab.data.report import DedupReport
 from mixlab.types import Dedup, Document
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed: pip install 'mixlab[ray]'")
@@ -47,35 +49,52 @@ def laid(folder: Path, count: int) -> Path:
     return folder
 
 
-def slow_copy(marks: Path, source: Path, made: Path) -> None:
+def slowly(marks: Path, work: shardmap.Work, source: Path, made: Path) -> None:
+    """The work, half a second late; says on which node."""
     (marks / source.name).write_text(ray.get_runtime_context().get_node_id())
     time.sleep(0.5)
+    work(source, made)
+
+
+def copy(source: Path, made: Path) -> None:
     made.write_bytes(source.read_bytes())
 
 
-def test_a_killed_node_changes_nothing(nodes, tmp_path):
+def killer(nodes, marks: Path) -> tuple[list[int], Callable[[int, int], None]]:
+    """Kills the second node as soon as both are at work; and the list of what was done by then."""
     cluster, second = nodes
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    files = sorted(laid(tmp_path / "in", 12).iterdir())
-    killed = []
+    killed: list[int] = []
 
     def kill(done: int, total: int) -> None:
-        seen = {p.read_text() for p in marks.iterdir()}
-        if not killed and len(seen) == 2:  # both nodes are at work
+        if not killed and len({p.read_text() for p in marks.iterdir()}) == 2:
             killed.append(done)
             cluster.remove_node(second, allow_graceful=False)
 
+    return killed, kill
+
+
+def test_a_killed_node_changes_nothing(nodes, tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    files = sorted(laid(tmp_path / "in", 12).iterdir())
+    killed, kill = killer(nodes, marks)
     pairs = [(f, tmp_path / "out" / f.name) for f in files]
-    work = functools.partial(slow_copy, marks)
-    shardmap.map_shards(work, pairs, executor="ray", progress=kill)
+    shardmap.map_shards(functools.partial(slowly, marks, copy), pairs, executor="ray", progress=kill)
     assert killed and killed[0] < len(files)
     assert [made.read_bytes() for _, made in pairs] == [f.read_bytes() for f in files]
 
 
-def test_ray_and_processes_give_the_same(nodes, tmp_path):
-    source = laid(tmp_path / "in", 8)
+def test_dedup_by_ray_with_a_node_killed_is_dedup_in_one_process(nodes, tmp_path, monkeypatch):
+    marks, out = tmp_path / "marks", tmp_path / "out"
+    marks.mkdir()
+    out.mkdir()
+    source = laid(tmp_path / "in", 12)
     ours = dedup({"s": source}, Dedup(workers=1))
-    theirs = dedup({"s": source}, Dedup(executor="ray"))
-    assert len(ours.removed) == 40
+    killed, kill = killer(nodes, marks)
+    real = signatures.writer
+    monkeypatch.setattr(signatures, "writer", lambda spec: functools.partial(slowly, marks, real(spec)))
+    facts = dedup_pool({"s": source}, Dedup(executor="ray"), out, kill, shards=tmp_path / "signatures")
+    theirs = DedupReport.read(out, facts)
+    assert killed and killed[0] < 12
+    assert len(ours.removed) == 80
     assert theirs.keep.equals(ours.keep) and theirs.removed.equals(ours.removed)
