@@ -4,17 +4,17 @@ Reads a table with one column `w_<source>` per source and one per metric, a row 
 never as an average: an average of unlike metrics has no simple shape (`optimise.Objective` averages predictions).
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import RidgeCV
 
 from mixlab.advise.gp import train_ard, train_gp, train_warped
-from mixlab.advise.parametric import train_log_linear, train_power_sum
+from mixlab.advise.joint import at_size, train_additive, train_joint
+from mixlab.advise.parametric import room_of, train_discounted, train_log_linear, train_power_sum
+from mixlab.advise.regressors import train_lightgbm, train_ridge
 from mixlab.advise.surrogate import Surrogate
 from mixlab.advise.validation import (
     CV,
@@ -56,7 +56,14 @@ class Fit:
     higher_is_better: bool
     dropped: int
     """Rows left out because the metric or a weight was missing."""
-    surrogate: Surrogate
+    learn: Train
+    """The method: inputs, losses (n,) -> surrogate of such inputs."""
+    learned: Surrogate
+    """What it made of `inputs`."""
+    inputs: np.ndarray
+    """What it learned from: the weights, and for a law of size parameters and tokens beside them, (n, m + 2)."""
+    size: tuple[float, float] | None = None
+    """Parameters and tokens of the model that a law of size predicts; None: the method knows no size."""
 
     def predict(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n,) and sd (n,) of one run's metric at weights (n, m), or (m,) for one mix; rows are renormalised.
@@ -73,10 +80,19 @@ class Fit:
         half = self.calibration.widths[level] * sd
         return self._signed(mean) - half, self._signed(mean) + half
 
-    @property
-    def train(self) -> Train:
-        """The method behind the fit: weights (n, m), losses (n,) -> surrogate."""
-        return METHODS[self.method]
+    def at(self, n_params: float, tokens: float) -> "Fit":
+        """The same fit, predicting a model of that size. ConfigError: its method is no law of size."""
+        if self.size is None:
+            raise ConfigError(
+                f"a {self.method} fit knows nothing of model size; fit '{self.metric}' by one of "
+                f"{', '.join(m for m, needs in NEEDS.items() if needs == SIZE)}, to runs of three sizes."
+            )
+        return replace(self, size=(n_params, tokens))
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        """The surface over weights (n, m); of a law of size: at `size`."""
+        return self.learned if self.size is None else at_size(self.learned, *self.size)
 
     def cv(self) -> CV:
         """Repeated grouped cross-validation: leave one mix out below 30 mixes, else 10 folds 5 times (see `CV`).
@@ -122,7 +138,7 @@ class Fit:
     @cached_property
     def rounds(self) -> list[LeftOut]:
         """Out-of-fold predictions of `losses`, one per repeat of the cross-validation that `cv` reports."""
-        return left_out(self.train, self.weights, self.losses, repeats=REPEATS)
+        return left_out(self.learn, self.inputs, self.losses, repeats=REPEATS, groups=groups_of(self.weights))
 
     @cached_property
     def unseen(self) -> LeftOut:
@@ -132,7 +148,8 @@ class Fit:
             return LeftOut(mean=mean, sd=sd)
         if groups_of(self.weights).max() + 1 < LEAVE_ONE_OUT_BELOW:
             return self.rounds[0]
-        return left_out(self.train, self.weights, self.losses, single_below=SINGLE_BELOW)[0]
+        groups = groups_of(self.weights)
+        return left_out(self.learn, self.inputs, self.losses, single_below=SINGLE_BELOW, groups=groups)[0]
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -163,6 +180,13 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
     _check_enough(columns[usable], values[usable], metric, sources, dropped)
     weights = rows_of_weights(columns[usable], sources)
     losses = -values[usable] if higher_is_better else values[usable]
+    learn, inputs = METHODS[name], weights
+    needs = _needed(table.loc[usable], name, sources)
+    if NEEDS.get(name) == EPOCHS:
+        learn = partial(train_discounted, room=room_of(weights, needs))
+    elif needs.size:
+        inputs = np.hstack([weights, needs])
+    size = (float(needs[:, 0].max()), float(needs[:, 1].max())) if NEEDS.get(name) == SIZE else None
     return Fit(
         metric=metric,
         method=name,
@@ -171,7 +195,10 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
         losses=losses,
         higher_is_better=higher_is_better,
         dropped=dropped,
-        surrogate=METHODS[name](weights, losses),
+        learn=learn,
+        learned=learn(inputs, losses),
+        inputs=inputs,
+        size=size,
     )
 
 
@@ -219,44 +246,20 @@ def _check_enough(weights: np.ndarray, values: np.ndarray, metric: str, sources:
         )
 
 
-def train_ridge(weights: np.ndarray, y: np.ndarray) -> Surrogate:
-    """Ridge on standardised weights, 25 penalties, chosen by leave-one-out."""
-    centre, spread = weights.mean(0), np.maximum(weights.std(0), 1e-12)
-    model = RidgeCV(alphas=np.logspace(-4, 4, 25)).fit((weights - centre) / spread, y)
-    coef = np.asarray(model.coef_)
-    sd = max(float(np.std(y - model.predict((weights - centre) / spread))), 1e-9 * float(y.std()))
+def _needed(table: pd.DataFrame, method: str, sources: tuple[str, ...]) -> np.ndarray:
+    """The columns (n, k) that a method reads beside the weights; k = 0 for most. ConfigError: one is missing."""
+    names = [c for pattern in NEEDS.get(method, ()) for c in _named(pattern, sources)]
+    missing = [c for c in names if c not in table.columns or not np.isfinite(table[c].to_numpy(float)).all()]
+    if missing:
+        raise ConfigError(
+            f"the method '{method}' also reads {', '.join(NEEDS[method])}; the table of runs has no number in every "
+            f"row of {', '.join(missing)}. Add the column, or choose another method."
+        )
+    return table[names].to_numpy(float)
 
-    def predict(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return ((w - centre) / spread) @ coef + model.intercept_, np.full(len(w), sd)
 
-    return Surrogate(predict=predict, facts={"per_unit_weight": coef / spread, "alpha": float(model.alpha_ or 0.0)})
-
-
-def train_lightgbm(weights: np.ndarray, y: np.ndarray) -> Surrogate:
-    """LightGBM with RegMix's settings (2407.01492), early-stopped on a tenth of the training rows."""
-    n = len(y)
-    params = {
-        "objective": "regression",
-        "learning_rate": 0.01,
-        "min_child_samples": min(20, max(3, n // 12)),
-        "seed": 42,
-        "num_threads": 1,
-        "deterministic": True,
-        "verbose": -1,
-    }
-    order = np.random.RandomState(0).permutation(n)
-    held = max(4, n // 10) if n >= 12 else 0
-    kept = lightgbm.Dataset(weights[order[held:]], y[order[held:]])
-    stop = [kept.create_valid(weights[order[:held]], y[order[:held]])] if held else None
-    callbacks = [lightgbm.early_stopping(20, verbose=False)] if held else None
-    model = lightgbm.train(params, kept, num_boost_round=1000, valid_sets=stop, callbacks=callbacks)
-
-    def mean(w: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(w), dtype=float)
-
-    sd = max(float(np.std(y - mean(weights))), 1e-9 * float(y.std()))
-    facts = {"trees": model.num_trees(), "splits": np.asarray(model.feature_importance())}
-    return Surrogate(predict=lambda w: (mean(w), np.full(len(w), sd)), facts=facts)
+def _named(pattern: str, sources: tuple[str, ...]) -> list[str]:
+    return [pattern.replace("<source>", s) for s in sources] if "<source>" in pattern else [pattern]
 
 
 METHODS = {
@@ -265,8 +268,14 @@ METHODS = {
     "gp-ard": train_ard,
     "log-linear": train_log_linear,
     "power-sum": train_power_sum,
+    "power-sum-epochs": train_power_sum,
+    "joint": train_joint,
+    "joint-additive": train_additive,
     "lightgbm": train_lightgbm,
     "ridge": train_ridge,
 }
+SIZE, EPOCHS = ("n_params", "tokens"), ("epochs_<source>",)
+NEEDS = {"joint": SIZE, "joint-additive": SIZE, "power-sum-epochs": EPOCHS}
+"""Columns that a method reads beside `w_<source>`."""
 # Spearman on RegMix's unseen Pile-CC mixes at 32, 64, 128, 512 runs: .981 .987 .991 .995; gp-ard .955 .983 .989 .994
 DEFAULT = "gp-warped"

@@ -1,9 +1,10 @@
 """How sure the gain of one mix over another is: the sd of a predicted difference, its intervals and its odds.
 
-The sd has two witnesses and the larger one counts. One is the fit's own sd of the difference, widened until the
-left-out errors, each divided by its own sd, cover what they promise: difficulty is local, and a corner mix that was
-hard to foretell (and was said to be) does not widen an interval in the middle. The other is the error on the easier
-half of the left-out mixes: it holds where a fit has talked itself into a flat surface.
+The sd has two parts. One is the fit's own sd of the difference, widened until the left-out errors, each divided by its
+own sd, cover what they promise: difficulty is local, and a corner mix that was hard to foretell (and was said to be)
+does not widen an interval in the middle. The other counts as far as the fit shows no skill: the error on the easier
+half of the left-out mixes, times the share of the variance between runs that left-out predictions do not explain. On
+pure noise that share is 1, and a fit that has talked itself into a surface is not believed.
 """
 
 from dataclasses import dataclass
@@ -41,13 +42,13 @@ class Gain:
 def gain(objective: Objective, mix: np.ndarray, reference: np.ndarray, widen: float = 1.0) -> Gain:
     """What `mix` (m,) gains over `reference` (m,), its sd times `widen` (the ledger's correction).
 
-    Planted surfaces of the demo's kind, 16 runs: the 80 % interval held 38 of 40 true gains at half the width that the
-    error over all left-out mixes would ask for; on pure noise 24 of 25, where the fit's own sd alone held 14.
+    80 % intervals held 88 % of 40 planted gains (16 runs), 88 % of 25 (48 runs), and on pure noise 86 % of 50 and 90 %
+    of 20, where the fit's own sd alone held 34 and 55 %.
     """
     difference, own = objective.contrast(mix[None], reference)
     mixes = int(groups_of(objective.fits[0].weights).max()) + 1
     same = np.abs(mix - reference).sum() == 0
-    sd = 0.0 if same else widen * max(float(own[0]), easy_error(objective))
+    sd = 0.0 if same else widen * float(np.hypot(own[0], np.sqrt(unexplained(objective)) * easy_error(objective)))
     return Gain(mean=float(-difference[0]), sd=sd, mixes=mixes)
 
 
@@ -56,6 +57,12 @@ def easy_error(objective: Objective) -> float:
     left = objective.unseen
     error = left.mean - objective.observed
     return float(np.sqrt(np.mean(error[left.sd <= np.median(left.sd)] ** 2)))
+
+
+def unexplained(objective: Objective) -> float:
+    """Squared error of left-out predictions over the variance between runs, 0 to 1."""
+    error = objective.unseen.mean - objective.observed
+    return float(min(1.0, np.mean(error**2) / objective.observed.var()))
 
 
 def around(mean: float, half80: float, half95: float) -> Estimate:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.linear_model import RidgeCV
 
+from mixlab.advise.laws import effective_shares
 from mixlab.advise.surrogate import Predict, Surrogate
 
 HUBER = 0.02  # nats
@@ -89,6 +90,25 @@ def train_power_sum(weights: np.ndarray, y: np.ndarray) -> Surrogate:
 
     facts = {"floor": float(x[0] - shift), "F": np.exp(x[1 : 1 + m]), "a": np.exp(x[1 + m : 1 + 2 * m])}
     return Surrogate(predict=_with_sd(mean, weights, y - shift), facts=facts | {"g": np.exp(x[1 + 2 * m :])})
+
+
+def room_of(weights: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+    """Tokens of each source (m,) as a share of one run's: weights (n, m) by the passes (n, m) that they were.
+
+    A source that no run drew from has room 1, as nothing is known of it.
+    """
+    ratio = np.where(epochs > 0, weights / np.where(epochs > 0, epochs, 1.0), np.nan)
+    drawn = np.isfinite(ratio).any(0)
+    return np.where(drawn, np.nanmedian(np.where(drawn, ratio, 1.0), axis=0), 1.0)
+
+
+def train_discounted(weights: np.ndarray, y: np.ndarray, room: np.ndarray) -> Surrogate:
+    """Power sum on shares whose repeated tokens are discounted (2305.16264): the k-th pass is worth less.
+
+    `room` (m,): tokens of a source as a share of a run's tokens; a larger share than that is repeated.
+    """
+    law = train_power_sum(effective_shares(weights, 1.0, room), y)
+    return Surrogate(predict=lambda w: law.predict(effective_shares(w, 1.0, room)), facts={**law.facts, "room": room})
 
 
 def _shift(y: np.ndarray) -> float:

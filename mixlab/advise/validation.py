@@ -80,10 +80,19 @@ def groups_of(weights: np.ndarray) -> np.ndarray:
 
 
 def left_out(
-    train: Train, weights: np.ndarray, y: np.ndarray, *, repeats: int = 1, single_below: int = LEAVE_ONE_OUT_BELOW
+    train: Train,
+    inputs: np.ndarray,
+    y: np.ndarray,
+    *,
+    repeats: int = 1,
+    single_below: int = LEAVE_ONE_OUT_BELOW,
+    groups: np.ndarray | None = None,
 ) -> list[LeftOut]:
-    """Out-of-fold predictions, one per repeat: each mix alone below `single_below` mixes (then once), else 10 folds."""
-    groups = groups_of(weights)
+    """Out-of-fold predictions, one per repeat: each mix alone below `single_below` mixes (then once), else 10 folds.
+
+    `groups`: mix number of each row; None: the rows of `inputs` (n, k) are the mixes.
+    """
+    groups = groups_of(inputs) if groups is None else groups
     mixes = int(groups.max()) + 1
     result = []
     for r in range(1 if mixes < single_below else repeats):
@@ -92,7 +101,7 @@ def left_out(
         mean, sd = np.empty(len(y)), np.empty(len(y))
         for f in range(fold.max() + 1):
             out = fold == f
-            mean[out], sd[out] = train(weights[~out], y[~out]).predict(weights[out])
+            mean[out], sd[out] = train(inputs[~out], y[~out]).predict(inputs[out])
         result.append(LeftOut(mean=mean, sd=sd))
     return result
 

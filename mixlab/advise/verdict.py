@@ -73,7 +73,7 @@ def recommend(
     home = aligned(natural, sources_of(table), "natural")
     kept, dropped = _complete_rows(table, metrics)
     objective = _fitted(kept, metrics, DEFAULT, asked)
-    region, caps = _region(objective, asked)
+    region, caps = reachable(objective, asked)
     best = best_mix(
         objective, region, prior=natural, kappa=asked.kappa, lam=asked.lam, ceilings=asked.ceilings, seed=seed
     )
@@ -92,8 +92,11 @@ def _fitted(kept: pd.DataFrame, metrics: Sequence[str], method: str, asked: Wish
     return objective_of(fits, asked.importance, standardise=asked.standardise)
 
 
-def _region(objective: Objective, asked: Wish) -> tuple[Region, np.ndarray]:
-    """Where the mix may lie, and the caps (m,) that were asked for. If they leave no room near the runs, they alone."""
+def reachable(objective: Objective, asked: Wish) -> tuple[Region, np.ndarray]:
+    """Where a recommended mix may lie, near the runs, and the caps (m,) that were asked for.
+
+    If those leave no room near the runs, they alone count.
+    """
     sources, limits = objective.sources, asked.limits
     epochs = asked.target.caps() if asked.target else {}
     caps = {s: min(limits.caps.get(s, 1.0), epochs.get(s, 1.0)) for s in sources}

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from mixlab.advise import gp
-from mixlab.advise.fits import METHODS, fit
+from mixlab.advise.fits import METHODS, NEEDS, fit
+from mixlab.advise.laws import effective_shares
 from mixlab.advise.validation import groups_of, left_out, spearman
 from mixlab.errors import ConfigError
 
@@ -71,7 +72,7 @@ def test_32_runs_of_regmix_are_enough_for_honest_intervals(regmix):
     assert np.mean(np.abs(mean - truth) < 1.2816 * sd) >= 0.75  # 0.62 before correction; 0.88 over six subsets
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "lightgbm"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "lightgbm" and m not in NEEDS])
 def test_every_method_ranks_a_smooth_surface(method):
     table, unseen = swarm(24), swarm(200, seed=1, noise=0.0)
     f = fit(table, "bpb", method)
@@ -148,6 +149,19 @@ def test_an_unknown_method_names_the_nearest():
         fit(swarm(), "bpb", "rigde")
     with pytest.raises(ConfigError, match="3 columns in this order: a, b, c"):
         fit(swarm(), "bpb", "ridge").predict([[0.5, 0.5]])
+
+
+def test_the_power_sum_counts_a_repeated_token_for_less():
+    table = swarm(24)
+    w, room = table[["w_a", "w_b", "w_c"]].to_numpy(), np.array([0.1, 5.0, 5.0])  # a has a tenth of a run's tokens
+    passes = pd.DataFrame(w / room, columns=["epochs_a", "epochs_b", "epochs_c"])
+    shares = effective_shares(w, 1.0, room)
+    table["bpb"] = 2.0 + 0.3 * (shares[:, 0] + 0.02) ** -0.3 + 0.2 * (shares[:, 1] + 0.05) ** -0.2
+    f = fit(pd.concat([table, passes], axis=1), "bpb", "power-sum-epochs")
+    assert np.allclose(f.learned.facts["room"], room)
+    assert np.abs(f.surrogate.predict(w)[0] - table.bpb).max() < 0.01
+    with pytest.raises(ConfigError, match="epochs_a, epochs_b, epochs_c"):
+        fit(table, "bpb", "power-sum-epochs")
 
 
 def test_fits_are_deterministic():
