@@ -29,7 +29,7 @@ from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.results.listing import read_object
-from mixlab.train import checkpoint, loop, optim, ranks
+from mixlab.train import checkpoint, loop, optim, ranks, stem
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, Plan, RunSpec
 from mixlab.workspace import (
@@ -239,6 +239,10 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
         write_json(out / "plan.json", asdict(told.plan))
         write_json(out / "run.json", {**_identity(told, corpora, sweep), "tokenizer": places(spec, ws).tokenizer.name})
     examine = _exam(spec, corpora, ws, out)
+    if (alike := _stem_key(told)) is not None:
+        others = [run for run in ws.runs() if read_object(run / "run.json").get("stem") == alike]
+        stable = stem.stem_step(spec.train, loader.steps, told.plan.tokens // loader.steps)
+        stem.adopt(out, others, stable or 0, told.key)
     loop.train(model, loader, spec.train, out, evaluate=examine, every_tokens=spec.evals.every_tokens, run_key=told.key)
     if any(r["final"] and r["value"] is None for r in read_lines(out / "scores.jsonl")):
         raise RunFailed(f"{out.name} diverged: its final scores are not finite. Lower train.lr (now {spec.train.lr}).")
@@ -275,6 +279,22 @@ def _exam(
             append_line(out / "samples.jsonl", {"step": step, "tokens": tokens, "ts": time.time(), **row})
 
     return examine
+
+
+def _stem_key(told: Rehearsal) -> str | None:
+    """Key of all that decides a WSD run but its budget, and of where it runs; None where the budget moves the data."""
+    spec, phases = told.spec, told.spec.phases
+    moves = spec.train.target_tokens is not None or any(p.begins_at is None for p in phases) or spec.evals.live_suite
+    if spec.train.schedule != "wsd" or moves:
+        return None
+    where = [evals_key(spec), platform.node(), str(spec.train.threads), str(loop.pick_device(spec.train))]
+    drawn = {d.source: f"{d.corpus} {d.available}" for d in told.plan.draws}
+    inputs = {**drawn, **handover.starting_key(spec.model), "where": " ".join(where), "torch": _torch_version()}
+    return key_of("runs", VERSION, replace(spec, train=replace(spec.train, tokens=0)), inputs)
+
+
+def _torch_version() -> str:
+    return importlib.metadata.version("torch")
 
 
 def evals_key(spec: RunSpec) -> str:
@@ -322,13 +342,14 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "versions": {
             "mixlab": mixlab.__version__,
             "python": platform.python_version(),
-            "torch": importlib.metadata.version("torch"),
+            "torch": _torch_version(),
         },
         "attn_impl": attention.resolve(spec.model.attn_impl, device, spec.train.precision),
         "device": str(device),
         "device_name": attention.device_name(device),
         "threads": spec.train.threads,
         "ranks": ranks.asked().ranks,
+        "stem": _stem_key(told),
     }
 
 

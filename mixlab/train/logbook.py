@@ -17,7 +17,9 @@ from mixlab.errors import RunFailed
 from mixlab.workspace import append_line, disk_errors, read_lines
 
 HEARTBEAT_SECONDS = 2.0
-LINES = 100  # metric lines a run, about
+FULL_LINES = (
+    64  # metric lines of the first steps, one a step; then 32 while the steps double: 130 of 260, 400 of 90,000
+)
 STALL_SECONDS, STALL_STEPS = 60.0, 20  # silent for longer than both: the process lives, but nothing moves
 
 State = Literal["queued", "running", "finished", "failed"]
@@ -32,7 +34,6 @@ class Logbook:
         """False in every process of a run but one."""
         self.steps = steps
         self.tokens_per_step = tokens_per_step
-        self.every = max(1, steps // LINES)
         self.step = 0
         self._losses: list[float] = []  # since the last line
         self._dropped = self._rewinds = 0
@@ -73,7 +74,7 @@ class Logbook:
             self.event("warning", kind, told)
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self._losses.append(loss)
-        if self._losses and (self.step % self.every == 0 or self.step == self.steps):
+        if self._losses and (self.step % every(self.step) == 0 or self.step == self.steps):
             self._write_line(lr, grad_norm)
         self._beat()
 
@@ -173,6 +174,15 @@ class Logbook:
 
     def _step_seconds(self) -> float:
         return self.tokens_per_step / self._speed if self._speed else 0.0
+
+
+def every(step: int) -> int:
+    """Steps from one metric line to the next; not by the run's length, so a longer run begins with the same lines.
+
+    >>> [every(step) for step in (1, 63, 64, 127, 128, 100_000)]
+    [1, 1, 2, 2, 4, 2048]
+    """
+    return 1 << max(0, (step // FULL_LINES).bit_length())
 
 
 def truncate(path: Path, last_step: int) -> None:

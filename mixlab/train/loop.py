@@ -10,12 +10,11 @@ weights and the same logged numbers, to the last bit, on the same machine with t
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,12 +24,14 @@ from mixlab.model.mpt import MPT
 from mixlab.seeds import seed_of
 from mixlab.train.captured import CapturedStep, own_stream
 from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
+from mixlab.train.feed import Batches, checked, documents, rows_of, size_of_step
 from mixlab.train.guard import Guard
 from mixlab.train.logbook import Logbook
 from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr, swap_average
 from mixlab.train.process import pick_device, prepare_process, until_sigterm
 from mixlab.train.ranks import Ranks, join
 from mixlab.train.recovery import SNAPSHOT_STEPS, Recovery, ranges_of, restore, take
+from mixlab.train.stem import keep_stem, stem_step
 from mixlab.types import TrainSpec
 from mixlab.workspace import canonical, disk_errors, write_json
 
@@ -40,26 +41,6 @@ PLEASE_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run me again
 
 Evaluate = Callable[[MPT, int, int, bool], None]
 """(model, step, tokens, final) -> None; writes its own rows, carrying that step."""
-
-
-class Batches(Protocol):
-    """What the loop asks of a loader; batch(step) depends on step alone."""
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in the run."""
-        ...
-
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids int64 (B, T) of this step, and the source index of each row (B,).
-
-        For several ranks also batch(step, rank, ranks): that rank's rows.
-        """
-        ...
-
-    def ledger(self, step: int) -> Mapping[str, Any]:
-        """What has been drawn from each source before this step: dataclasses or JSON."""
-        ...
 
 
 @dataclass(slots=True)
@@ -102,7 +83,7 @@ def train(
     prepare_process(spec, device)
     resolve(model.spec.attn_impl, device, spec.precision)
     model.to(device).train()
-    per_step, rows = _size_of_step(model, loader, spec)
+    per_step, rows = size_of_step(model, loader, spec)
     ranks = join(device, rows)
     optimizer = make_optimizer(model, spec)
     with (
@@ -116,14 +97,17 @@ def train(
         if spec.compile:
             model.compile_blocks()
         run.captured = _captured(run)
+        stem = stem_step(spec, loader.steps, per_step)
         while True:
+            if step == stem and ranks.leads:
+                keep_stem(out)
             if _crosses(step, per_step, every_tokens) or step in (0, loader.steps):
                 _evaluate(run, evaluate, step)
             if step == loader.steps:
                 break
             step = _advance(run, step)
             stop = ranks.any(stopped(), device)
-            if stop or step == loader.steps or _crosses(step, per_step, spec.save_every_tokens):
+            if stop or step in (stem, loader.steps) or _crosses(step, per_step, spec.save_every_tokens):
                 _save(run, step)
             if stop and step < loader.steps:
                 _ask_for_requeue(book)
@@ -198,7 +182,7 @@ def _captured(run: _Run) -> CapturedStep | None:
 
 def _fetch(run: _Run, step: int) -> Tensor:
     """This rank's token ids of a step, (B, T), on the host."""
-    return torch.from_numpy(_checked(_rows(run.loader.batch, step, run.ranks)[0], run.model))
+    return torch.from_numpy(checked(rows_of(run.loader.batch, step, run.ranks)[0], run.model))
 
 
 def _update(run: _Run, ids_BT: Tensor, step: int) -> Tensor:
@@ -216,7 +200,7 @@ def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, st
     rows = len(ids_BT)
     if spec.micro_batch_tokens is not None:
         rows = max(1, spec.micro_batch_tokens // ids_BT.shape[1])
-    docs_BT = _documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
+    docs_BT = documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
     mean = torch.zeros((), device=model.device)
     for i, part_BT in enumerate(ids_BT.to(model.device).split(rows)):
         if model.spec.resid_pdrop:
@@ -284,39 +268,3 @@ def _evaluate(run: _Run, evaluate: Evaluate, step: int) -> None:
 def _crosses(step: int, per_step: int, every_tokens: int) -> bool:
     """True if a multiple of `every_tokens` was reached by the step just done."""
     return step > 0 and step * per_step // every_tokens > (step - 1) * per_step // every_tokens
-
-
-def _size_of_step(model: MPT, loader: Batches, spec: TrainSpec) -> tuple[int, int]:
-    """Tokens and rows of the first batch; refuses a loader or a micro-batch that does not fit."""
-    if loader.steps < 1:
-        raise ConfigError(f"train.tokens={spec.tokens} is less than one batch of {spec.batch_tokens} tokens.")
-    if spec.save_every_tokens < 1:
-        raise ConfigError(f"train.save_every_tokens={spec.save_every_tokens} must be at least 1.")
-    ids_BT = _checked(loader.batch(0)[0], model)
-    seq_len = ids_BT.shape[1]
-    if spec.micro_batch_tokens is not None and spec.micro_batch_tokens < seq_len:
-        raise ConfigError(f"train.micro_batch_tokens={spec.micro_batch_tokens} is less than one sequence ({seq_len}).")
-    return ids_BT.size, len(ids_BT)
-
-
-def _checked(ids_BT: np.ndarray, model: MPT) -> np.ndarray:
-    """The batch, if the model's embedding has a row for each of its tokens."""
-    if ids_BT.max() >= model.spec.vocab_size or ids_BT.min() < 0:
-        raise ConfigError(
-            f"a batch holds token {ids_BT.max()}, but model.vocab_size={model.spec.vocab_size}. Set it to the "
-            "tokenizer's size."
-        )
-    return ids_BT
-
-
-def _rows(serve: Callable[..., Any], step: int, ranks: Ranks) -> Any:
-    """What a loader serves this rank at a step; alone it is asked for the whole batch."""
-    return serve(step) if ranks.ranks == 1 else serve(step, ranks.rank, ranks.ranks)
-
-
-def _documents(loader: Batches, step: int, ranks: Ranks) -> Tensor:
-    """Document of each token (B, T), which only a loader that knows where documents end can tell."""
-    doc_ids = getattr(loader, "doc_ids", None)
-    if doc_ids is None:
-        raise ConfigError("model.attn_uses_sequence_id=true needs a loader with `doc_ids`; this one has none.")
-    return torch.from_numpy(_rows(doc_ids, step, ranks))
