@@ -43,7 +43,8 @@ ODD = ("İ", "\u212a")
 class Scanned(NamedTuple):
     """What the line rules make of a page."""
 
-    text: str
+    lines: str
+    """Those that are left, line feeds between; blanks where a citation was stay."""
     counts: list[int]
     """By the constants above."""
     sentences: int | None
@@ -81,7 +82,7 @@ def scan(text: str, marks: str, min_words: int, max_word_chars: int, *, with_cit
     out, counts = np.empty(len(data) + 1, np.uint8), np.zeros(8, np.int64)
     size = _scan(data, _table(marks), bool(marks), min_words, max_word_chars, with_citations, out, counts)
     found, is_exact = clear_sentences(out, size, most, unclear_words(), end_marks())
-    left = out[:size].tobytes().decode("utf-8", "surrogatepass").strip()
+    left = out[:size].tobytes().decode("utf-8", "surrogatepass")
     return Scanned(left, counts.tolist(), found if is_exact else None)
 
 

@@ -67,10 +67,10 @@ def c4_lines(text: str, step: C4Lines, most: int | None = None) -> Outcome:
         hits.reverse()
     found = made.sentences
     if found is None:
-        found = sentences_in(made.text, most, SPLITTERS[step.splitter])
+        found = sentences_in(made.lines, most, SPLITTERS[step.splitter])
     if found < step.min_sentences:
         hits.append(names["few_sentences"])
-    return Outcome(made.text, tuple(hits), dropped, {names["few_sentences"]: found})
+    return Outcome(made.lines.strip(), tuple(hits), dropped, {names["few_sentences"]: found})
 
 
 def c4_lines_plainly(text: str, step: C4Lines, most: int | None = None) -> Outcome:
@@ -85,11 +85,11 @@ def c4_lines_plainly(text: str, step: C4Lines, most: int | None = None) -> Outco
             kept.append(line)
         else:
             dropped[rule] += 1
-    left = "\n".join(kept).strip()
+    left = "\n".join(kept)
     found = sentences_in(left, most or max(step.min_sentences, STORED_SENTENCES), SPLITTERS[step.splitter])
     if found < step.min_sentences:
         hits[names["few_sentences"]] = None
-    return Outcome(left, tuple(hits), dropped, {names["few_sentences"]: found})
+    return Outcome(left.strip(), tuple(hits), dropped, {names["few_sentences"]: found})
 
 
 def judged_lines(text: str, step: C4Lines) -> Iterator[tuple[str, str | None, list[str]]]:

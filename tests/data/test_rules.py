@@ -128,6 +128,12 @@ def test_a_rule_that_is_off_is_the_rule_taken_out_of_the_hits(switch, text):
     assert without.rules_hit == tuple(hit for hit in full.rules_hit if hit != rule)
 
 
+def test_a_blank_that_stood_before_a_citation_may_be_a_sentence_of_its_own_to_spacy():
+    text = "Here is one. Here is two.\nHere is three. Here is four.\xa0[1]"  # datatrove 0.10.1 keeps it: 5 sentences
+    made = clean(text, "c4/nopunct")
+    assert made.text == text.removesuffix("\xa0[1]") and made.measures["too_few_sentences"] == 5
+
+
 def test_repeats_within_a_page_go_and_the_first_stays():
     text = "A line.\nAnother one.\n a LINE. \nMore."
     made = clean(text, "dedup/lines?min_dedup_sentences=0")
