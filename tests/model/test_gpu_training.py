@@ -10,6 +10,7 @@ import torch
 from mixlab.model.mpt import MPT
 from mixlab.seeds import generator
 from mixlab.train.loop import train
+from mixlab.train.stacked import train_stacked
 from mixlab.types import ModelSpec, TrainSpec
 from mixlab.workspace import read_lines
 
@@ -79,3 +80,22 @@ def test_bf16_learns_as_float32_does(tmp_path, device, impl, compiled):
     assert fp32[-1] < fp32[0] - 1
     spread = np.abs(np.diff(fp32[-10:])).mean()  # from one batch to the next: the noise of the curve itself
     assert np.abs(bf16 - fp32).max() < spread + 0.02
+
+
+@pytest.mark.parametrize(("device", "impl", "compiled"), HERE)
+def test_a_stacked_run_is_the_run_alone(tmp_path, device, impl, compiled):
+    precision = "fp32" if impl in ("sdpa", "torch") else "bf16"
+    run(tmp_path / "alone", device, impl, compiled, precision=precision)
+    spec = replace(SPEC, device=device, precision=precision, compile=compiled)
+    told = train_stacked(
+        [MPT(replace(MODEL, attn_impl=impl), seed=s) for s in (0, 1)],
+        [Counting(), Counting()],
+        spec,
+        [tmp_path / "other", tmp_path / "same"],
+        evaluate=[lambda *_: None] * 2,
+        every_tokens=10**9,
+        run_keys=["abcd0123"] * 2,
+    )
+    assert told == [None, None]
+    ours, theirs = (np.array(losses(tmp_path / name)) for name in ("same", "alone"))
+    assert np.abs(ours - theirs).max() < (1e-3 if precision == "fp32" else 0.1)
