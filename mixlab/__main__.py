@@ -39,9 +39,9 @@ def job(cfg: DictConfig) -> float:
 def main() -> None:
     """Entry of `python -m mixlab`."""
     register()
-    sys.argv += search_path(Path.cwd())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what it would print, and we say it in our words
     try:
+        sys.argv += search_path(Path.cwd())
         job()
     except (HydraException, OmegaConfBaseException) as e:
         sys.stderr.write(f"error: {sentence(e, Path.cwd())}\n")

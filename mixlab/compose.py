@@ -110,9 +110,19 @@ def expand(name: str | None, overrides: Sequence[str], project: Path) -> list[Ru
 
 
 def search_path(project: Path) -> list[str]:
-    """The override that lets hydra see the project's `sweeps/` folder; none if there is no such folder."""
+    """The override that lets hydra see the project's `sweeps/` folder; none if there is no such folder.
+
+    ConfigError if a file of the project is called like one of mixlab's: hydra would take ours without a word.
+    """
     if not (project / "sweeps").is_dir():
         return []
+    for ours in sorted(CONF.glob("*/*.yaml")):
+        for mine in (folder / ours.parent.name / ours.name for folder in (project, project / "sweeps")):
+            if mine.is_file():
+                raise ConfigError(
+                    f"{mine}: mixlab brings a {ours.parent.name} called '{ours.stem}', which would be taken instead of "
+                    f"yours. Give the file another name."
+                )
     return [f"hydra.searchpath=['file://{project}','file://{project}/sweeps']"]
 
 

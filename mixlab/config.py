@@ -68,16 +68,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def source_files(project: Path) -> dict[str, Path]:
-    """Source name -> its YAML: packaged ones, and the project's own in sweeps/source, which win."""
-    found = {}
-    for folder in (CONF / "source", project / "sweeps" / "source"):
-        for file in sorted(folder.glob("*.yaml")):
-            if "defaults" not in (tree := read_yaml(file)) and tree:
-                found[file.stem] = file
-    return found
-
-
 def load_source(file: Path) -> Source:
     """The source that one YAML describes."""
     return convert(Source, {"name": file.stem, **read_yaml(file)}, f"{file.name}")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from mixlab.compose import design_row, expand, spec_of
-from mixlab.config import source_files
 from mixlab.errors import ConfigError
 from mixlab.types import RunSpec
 from tests.conftest import TINY
@@ -30,7 +29,13 @@ def test_the_projects_own_files_are_found(project):
     )
     spec = spec_of([*TINY, "mixture=mine"], project)
     assert spec.mixture.weights == {"prose": 0.25, "lists": 0.75} and spec.name == "mine"
-    assert {"prose", "wiki"} <= set(source_files(project))
+
+
+def test_a_file_that_mixlabs_own_would_hide_is_refused(project):
+    mine = project / "sweeps" / "source" / "code.yaml"
+    mine.write_text("# @package sources.code\nkind: files\npaths: [mine.jsonl]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{mine}.*another name"):
+        spec_of(["source=[prose]"], project)
 
 
 def test_weights_can_be_typed_in_the_shell(project):
