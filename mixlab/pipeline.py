@@ -44,7 +44,7 @@ from mixlab.workspace import (
     write_json,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the training arithmetic: raised when the same spec would give other numbers."""
 FAILED = "failed.json"
 """Why a run failed for good, beside its files: a sweep does not try it again unasked."""

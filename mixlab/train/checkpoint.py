@@ -114,11 +114,13 @@ def _load_into(path: Path, model: nn.Module) -> None:
 def settle(out: Path) -> None:
     """Finishes or undoes a swap that was cut short, and removes what is left of an unfinished write."""
     new, old, final = out / NEW, out / OLD, out / NAME
-    if not final.exists():
-        if (new / "state.json").exists():
-            new.rename(final)
-        elif old.exists():
-            old.rename(final)
+    if (new / "state.json").exists():  # whole, so it is the newest
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+        new.rename(final)
+    elif not final.exists() and old.exists():
+        old.rename(final)
     shutil.rmtree(new, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 

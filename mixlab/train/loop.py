@@ -87,9 +87,9 @@ def train(
     ranks = join(device, rows)
     optimizer = make_optimizer(model, spec)
     with (
+        until_sigterm() as stopped,
         own_stream(device),
         Logbook(out, steps=loader.steps, tokens_per_step=per_step, writes=ranks.leads) as book,
-        until_sigterm() as stopped,
     ):
         recovery = Recovery(spec.skip)
         run = _Run(model, optimizer, loader, spec, book, Guard(device), recovery, ranks, run_key, per_step)
@@ -108,6 +108,9 @@ def train(
             step = _advance(run, step)
             stop = ranks.any(stopped(), device)
             if stop or step in (stem, loader.steps) or _crosses(step, per_step, spec.save_every_tokens):
+                if not _is_sound(model):  # the last checkpoint that was good stays
+                    step = _go_back(run, step - 1, "nan", "the weights are no longer finite")
+                    continue
                 _save(run, step)
             if stop and step < loader.steps:
                 _ask_for_requeue(book)
@@ -118,6 +121,8 @@ def train(
 def _advance(run: _Run, step: int) -> int:
     """Steps done after the next one: one more, or fewer if the run had to go back."""
     if step % SNAPSHOT_STEPS == 0:
+        if not _is_sound(run.model):
+            return _go_back(run, step - 1, "nan", "the weights are no longer finite")
         told = {"book": run.book.state(), "guard": run.guard.state()}
         run.recovery.remember(take(step, run.model, run.optimizer, told))
     if run.recovery.is_skipped(step):
@@ -144,6 +149,12 @@ def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
     run.book.rewound(target.step, target.told["book"], why, step)
     _save(run, target.step)
     return target.step
+
+
+@torch.no_grad()
+def _is_sound(model: MPT) -> bool:
+    """True if every weight is a finite number."""
+    return bool(torch.stack([p.sum() for p in model.parameters()]).isfinite().all())
 
 
 def _save(run: _Run, step: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_run import ROWS, SEQ_LEN, SPEC, VOCAB, FakeLoader, logged, run, status
 
 from mixlab.errors import RunFailed
@@ -106,6 +107,31 @@ def test_a_new_level_that_stays_is_accepted(tmp_path):
 def test_spoilt_weights_are_undone_once(tmp_path):
     run(tmp_path, evaluate=WeightPoisoner(10, times=1))
     assert (status(tmp_path)["state"], kinds(tmp_path)) == ("finished", ["rewind"])
+
+
+@pytest.mark.parametrize("at", [50, 500])
+def test_a_bad_batch_is_dropped_while_the_loss_still_falls(tmp_path, at):
+    loader = Poisoned(poison=[at])
+    loader.steps = at + 4
+    run(tmp_path, loader, SLOW, evaluate=lambda *_: None)
+    assert kinds(tmp_path) == ["spike"] and status(tmp_path)["dropped_steps"] == 1
+
+
+def test_a_gradient_far_beyond_any_before_is_dropped_from_the_third_step_on():
+    guard = Guard(torch.device("cpu"))
+    for _ in range(5):
+        assert guard.judge(torch.tensor(4.7), torch.tensor(2.0)) == 0
+    for loss, norm in ((4.7, 21.0), (7.1, 2.0)):
+        assert guard.judge(torch.tensor(loss), torch.tensor(norm)) == 1
+    assert guard.judge(torch.tensor(4.9), torch.tensor(12.0)) == 0
+
+
+@pytest.mark.parametrize("at", [20, 40])  # 20: a checkpoint is due one step later; 40: the last step
+def test_no_checkpoint_ever_holds_spoilt_weights(tmp_path, at):
+    with pytest.raises(RunFailed, match="diverged"):
+        run(tmp_path, FakeLoader(41), evaluate=WeightPoisoner(at, times=99))
+    kept = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    assert all(torch.isfinite(t).all() for t in kept.values())
 
 
 def test_a_nan_that_comes_back_ends_the_run_and_keeps_a_checkpoint(tmp_path):
