@@ -35,6 +35,7 @@ from mixlab.types import Corpus, Plan, RunSpec
 from mixlab.workspace import (
     Workspace,
     append_line,
+    append_lines,
     build,
     disk_errors,
     key_of,
@@ -268,7 +269,10 @@ def _exam(
 
     def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
         logprobs = functools.partial(token_logprobs, model)
-        scores = evaluate.domain_bpb(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
+        docs = evaluate.document_scores(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
+        scores = evaluate.summarise(docs)
+        if final:  # sums a document: with them a comparison knows the noise of having few
+            append_lines(out / "documents.jsonl", evaluate.document_rows(docs, step))
         longer = lengths.length_scores(model, held, words.end_of_text_id) if final else []
         for row in evaluate.score_rows([*longer, *scores], step, tokens, final, key):
             append_line(out / "scores.jsonl", row)

@@ -187,29 +187,6 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
         say(f"step {event['step']}: {event['text']}")
 
 
-def comparison(ws: Workspace, name_a: str, name_b: str, *, as_json: bool) -> None:
-    """Two mixes side by side; where both have several seeds, with the noise between them."""
-    from mixlab.results.compare import compare_mixes
-
-    a, b = find(ws, name_a), find(ws, name_b)
-    told = compare_mixes(list_runs(ws), a["run_id"], b["run_id"])
-    if as_json:
-        print_json(told)
-        return
-    rows = [
-        (r["task"], r["a"], r["b"], f"{r['difference']:+.4f}", r["interval"], "yes" if r["distinguishable"] else "no")
-        for r in told["scores"]
-    ]
-    weights = ", ".join(f"{s} {p:+.1f}" for s, p in told["points"].items())
-    note = f"b minus a; lower is better; mix difference in points: {weights}. {told['words']}"
-    table(
-        f"a = {a['run_id']}, b = {b['run_id']}",
-        ("score", "a", "b", "difference", "95 %", "distinguishable"),
-        rows,
-        note=note,
-    )
-
-
 def outcome(ws: Workspace, names: Sequence[str], failed: Mapping[str, str], *, as_json: bool) -> None:
     """What a sweep left: its runs, then its failures."""
     rows = [r for r in list_runs(ws) if r["run_id"] in set(names)]

@@ -6,11 +6,18 @@ from typing import Any
 from mixlab import show
 
 
-def scores(run_id: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """The scores of a run on a suite; accuracies with the best of the text heuristics."""
+def scores(found: Mapping[str, Sequence[Mapping[str, Any]]], *, as_json: bool) -> None:
+    """The scores of runs on a suite; as JSON an object for one run, a list for several."""
     if as_json:
-        show.print_json({"run_id": run_id, "scores": [_plain(row) for row in rows]})
+        told = [{"run_id": run_id, "scores": [_plain(row) for row in rows]} for run_id, rows in found.items()]
+        show.print_json(told[0] if len(told) == 1 else told)
         return
+    for run_id, rows in found.items():
+        _table(run_id, rows)
+
+
+def _table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One run; accuracies with the best of the text heuristics."""
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
         found = {row["metric"]: row for row in rows if row["task"] == task}

@@ -32,6 +32,7 @@ ORDER = [
         "show_advice",
         "show_atlas",
         "show_tasks",
+        "show_contest",
         "show_mix",
         "show_dedup",
         "journey",

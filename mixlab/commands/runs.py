@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.commands.options import AsJson
+from mixlab.commands.options import AsJson, Overrides
 
 app = typer.Typer(no_args_is_help=True, help="What came out.")
 
@@ -34,30 +34,78 @@ def show(run_id: str, as_json: AsJson = False) -> None:
 
 @app.command("compare")
 def compare(run_a: str, run_b: str, as_json: AsJson = False) -> None:
-    """Two runs or mixes side by side: weights in points, scores with their noise."""
+    """Two runs or mixes side by side: weights in points, scores and tasks with their noise, and who won, if anyone."""
     from mixlab import show as showing
+    from mixlab import show_contest
     from mixlab.workspace import Workspace
 
-    showing.comparison(Workspace.open(), run_a, run_b, as_json=as_json)
+    ws = Workspace.open()
+    names = [showing.find(ws, name)["run_id"] for name in (run_a, run_b)]
+    show_contest.comparison(ws, *names, as_json=as_json)
+
+
+@app.command("rank")
+def rank(
+    sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only this sweep.")] = None,
+    task: Annotated[str, typer.Option(help="bpb/macro, bpb/<source>, or a task's label.")] = "bpb/macro",
+    metric: Annotated[str, typer.Option(help="bpb for bpb/…; gold_bpb, acc_char, … for a task.")] = "bpb",
+    as_json: AsJson = False,
+) -> None:
+    """All mixes on one score: P(best), rank intervals, every pair with Holm's correction, which tasks agree."""
+    from mixlab import show_contest
+    from mixlab.workspace import Workspace
+
+    show_contest.ranking(Workspace.open(), sweep_name, task, metric, as_json=as_json)
+
+
+@app.command("court")
+def court(
+    sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only this sweep.")] = None, as_json: AsJson = False
+) -> None:
+    """Which task metrics may rank mixes here: signal to noise, monotonicity, agreement with bits per byte."""
+    from mixlab import show_contest
+    from mixlab.workspace import Workspace
+
+    show_contest.court(Workspace.open(), sweep_name, as_json=as_json)
+
+
+@app.command("split")
+def split(
+    run_id: str,
+    against: Annotated[str | None, typer.Argument(help="A second run: its paired difference, on each part.")] = None,
+    found: Annotated[
+        Path, typer.Option("--contamination", help="Folder of items.parquet (`mixlab data contamination --out`).")
+    ] = Path("contamination"),
+    metric: Annotated[str, typer.Option(help="Of items: gold_bpb, acc_char, …")] = "gold_bpb",
+    as_json: AsJson = False,
+) -> None:
+    """Scores on all, clean and contaminated items of each task, and what contamination is worth."""
+    from mixlab import show as showing
+    from mixlab import show_contest
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    names = [showing.find(ws, name)["run_id"] for name in (run_id, against) if name is not None]
+    show_contest.parts(ws, names, found, metric, as_json=as_json)
 
 
 @app.command("eval")
 def evaluate(
-    run_id: str,
+    run_ids: Annotated[list[str], typer.Argument(help="One run or several: several are asked in one pass.")],
     suite: Annotated[str, typer.Option(help="live, full, code, or a YAML file or folder of your own.")] = "full",
     tasks: Annotated[
         Path | None, typer.Option(envvar="MIXLAB_TASKS", help="Folder of the task files (default: beside the YAML).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Task scores for a finished run, without training again; what was asked before is not asked again."""
+    """Task scores for finished runs, without training again; what was asked before is not asked again."""
     from mixlab import exam, show_tasks
     from mixlab import show as showing
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
-    show_tasks.scores(run.name, exam.sit(run, ws, suite, tasks), as_json=as_json)
+    runs = [ws.root / "runs" / showing.find(ws, name)["run_id"] for name in run_ids]
+    show_tasks.scores(exam.sit_together(runs, ws, suite, tasks), as_json=as_json)
 
 
 @app.command("export")
@@ -190,3 +238,37 @@ def lengths(run_id: str, as_json: AsJson = False) -> None:
     sources = list(found[0].bpb)
     rows = [(f"{x.factor}×", x.seq_len, x.long_docs, *(x.bpb[s] for s in sources)) for x in found]
     showing.table(run.name, ("length", "tokens", "documents that fill it", *(f"bpb {s}" for s in sources)), rows)
+
+
+@app.command("lr")
+def lr(
+    overrides: Overrides = None,
+    around: Annotated[
+        float | None, typer.Option(help="Middle of the ladder; default: train.lr, or the rule's.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs at each rate.")] = 2,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The lr finder: short runs of one mix at seven rates; the curve, the best rate, how sure."""
+    from dataclasses import asdict
+
+    from mixlab import compose, lrfinder
+    from mixlab import show as showing
+    from mixlab.workspace import Workspace
+
+    spec = compose.spec_of(list(overrides or []), Path.cwd())
+    with showing.progress() as watch:
+        found = lrfinder.find(
+            spec, Workspace.open(), around=around, seeds=range(seeds), workers=workers, watch=watch.sweep
+        )
+    if as_json:
+        showing.print_json({**asdict(found), "sentence": found.sentence()})
+        return
+    rows = [(f"{rate:.3g}", *values) for rate, values in found.curve.items()]
+    showing.table(
+        "Macro bits per byte by learning rate",
+        ("lr", *(f"seed {s}" for s in range(seeds))),
+        rows,
+        note=found.sentence(),
+    )

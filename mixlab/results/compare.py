@@ -8,20 +8,16 @@ only a combined interval that clears zero names a winner. Definitions: Miller, a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from mixlab.errors import ConfigError, MissingError, nearest
+from mixlab.errors import MissingError
 
 LEVEL = 0.95
 Values = Mapping[int, float | None]
 """Seed -> a run's score; None where it diverged."""
-
-Run = Mapping[str, Any]
-"""A row of `listing.list_runs`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +75,8 @@ class NoiseFloor:
     """Standard deviation of one run, pooled over mixes."""
     df: int
     """Runs beyond the first, summed over mixes."""
+    told: str = field(default="seeds of other mixes", repr=False)
+    """Where it comes from, in words."""
 
     def smallest(self, runs: int = 1) -> float:
         """The smallest difference of two mixes, `runs` runs each, that these seeds would tell from zero."""
@@ -109,51 +107,10 @@ def seeds_difference(a: Values, b: Values, noise: NoiseFloor | None = None) -> D
         stderr, df = _sum_of_variances([(va, len(x) - 1), (vb, len(y) - 1)])
         return Difference(mean=mean, stderr=stderr, df=df, n=n, method=told)
     if noise is not None:
-        told = f"{len(x)} and {len(y)} runs, noise from seeds of other mixes ({noise.df} degrees of freedom)"
+        told = f"{len(x)} and {len(y)} runs, noise from {noise.told} ({noise.df} degrees of freedom)"
         stderr = noise.sd * math.sqrt(1 / len(x) + 1 / len(y))
         return Difference(mean=mean, stderr=stderr, df=noise.df, n=n, method=told)
     return Difference(mean=mean, stderr=None, n=n, method=f"{len(x)} and {len(y)} runs: noise of training unknown")
-
-
-def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str) -> dict[str, Any]:
-    """B minus A, where A and B are two runs with all finished runs that differ from them in the seed alone.
-
-    `rows` as `listing.list_runs` gives them. Returns JSON values: `a, b` (runs on each side), `points` (source ->
-    difference of weights in percentage points), `scores` (per `task`: means `a, b`, `difference, stderr, lo, hi,
-    interval, distinguishable, method`) and `words`. The noise is that of training; documents are the same on both
-    sides. ConfigError if the two sat different exams: their scores cannot be compared.
-    """
-    one, other = _find(rows, run_a), _find(rows, run_b)
-    if one["evals_key"] != other["evals_key"]:
-        raise ConfigError(
-            f"'{run_a}' was scored by exam {one['evals_key']} and '{run_b}' by {other['evals_key']} (what is "
-            "measured differs): score both alike first, by running both again with the same evals."
-        )
-    like = [r for r in rows if r["evals_key"] == one["evals_key"] and r["state"] == "finished"]
-    a, b = (_alike(like, run) for run in (one, other))
-    common = {r["seed"] for r in a} & {r["seed"] for r in b}
-    if _kind(one) == _kind(other):
-        a, b = [one], [other]
-    elif len(common) >= 2:
-        a, b = ([r for r in side if r["seed"] in common] for side in (a, b))
-    scores, gone = [], []
-    for task in ["macro", *sorted(set(one["bpb"]) & set(other["bpb"]))]:
-        found = seeds_difference(_by_seed(b, task), _by_seed(a, task), noise_floor(_groups(like, task)))
-        if found.mean is None:
-            gone.append(f"bpb/{task}: {found.method}")
-        else:
-            scores.append(_told(task, found, a, b))
-    early = [
-        f"{r['run_id']} is {r['state']}: its scores are not final" for r in (one, other) if r["state"] != "finished"
-    ]
-    sources = sorted({*one["weights"], *other["weights"]})
-    return {
-        "a": [r["run_id"] for r in a],
-        "b": [r["run_id"] for r in b],
-        "points": {s: 100 * (other["weights"].get(s, 0.0) - one["weights"].get(s, 0.0)) for s in sources},
-        "scores": scores,
-        "words": ". ".join([scores[0]["method"] if scores else "nothing to compare", *gone, *early]),
-    }
 
 
 def paired(a: Sequence[float | None], b: Sequence[float | None], method: str = "paired") -> Difference:
@@ -232,55 +189,6 @@ def noise_floor(groups: Iterable[Sequence[float | None]]) -> NoiseFloor | None:
     if df == 0:
         return None
     return NoiseFloor(sd=math.sqrt(math.fsum(((g - g.mean()) ** 2).sum() for g in repeated) / df), df=df)
-
-
-def _find(rows: Sequence[Run], run_id: str) -> Run:
-    """The row of a run; MissingError with the nearest name."""
-    found = {r["run_id"]: r for r in rows}
-    if run_id not in found:
-        raise MissingError(f"there is no run '{run_id}'.{nearest(run_id, found)}")
-    return found[run_id]
-
-
-def _kind(run: Run) -> tuple[Any, ...]:
-    """What runs have in common that differ in the seed alone."""
-    return run["recipe"], tuple(sorted((s, round(w, 9)) for s, w in run["weights"].items() if w))
-
-
-def _alike(rows: Sequence[Run], run: Run) -> list[Run]:
-    """One run a seed like `run`, itself included."""
-    by_seed = {r["seed"]: r for r in rows if _kind(r) == _kind(run)} | {run["seed"]: run}
-    return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def _groups(rows: Sequence[Run], task: str) -> list[list[float | None]]:
-    """Values of a task, one list per kind of run."""
-    groups: dict[tuple[Any, ...], list[float | None]] = {}
-    for run in rows:
-        groups.setdefault(_kind(run), []).append(_by_seed([run], task)[run["seed"]])
-    return list(groups.values())
-
-
-def _by_seed(runs: Sequence[Run], task: str) -> dict[int, float | None]:
-    """Seed -> bits per byte on a source, or macro."""
-    return {r["seed"]: r["bpb_macro"] if task == "macro" else r["bpb"].get(task) for r in runs}
-
-
-def _told(task: str, found: Difference, a: Sequence[Run], b: Sequence[Run]) -> dict[str, Any]:
-    """One line of a comparison."""
-    lo, hi = found.lo, found.hi
-    return {
-        "task": f"bpb/{task}",
-        "a": float(np.mean([v for v in _by_seed(a, task).values() if v is not None])),
-        "b": float(np.mean([v for v in _by_seed(b, task).values() if v is not None])),
-        "difference": found.mean,
-        "stderr": found.stderr,
-        "lo": lo,
-        "hi": hi,
-        "interval": "unknown" if lo is None or hi is None else f"{lo:+.4f} to {hi:+.4f}",
-        "distinguishable": found.distinguishable,
-        "method": found.method,
-    }
 
 
 def _sum_of_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:

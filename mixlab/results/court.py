@@ -6,9 +6,11 @@ refused, not compared.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mixlab.errors import MissingError
 from mixlab.results.compare import Difference
@@ -119,6 +121,83 @@ def split(values: Sequence[float], items: Sequence[int], dirty: Collection[int])
         method=f"{len(found)} dirty against {len(clean)} clean items",
     )
     return {"all": float(x.mean()), "clean": float(clean.mean()), "dirty": float(found.mean()), "difference": gap}
+
+
+def parts_of(store: Store, run_ids: Sequence[str], found: Path, metric: str = "gold_bpb") -> dict[str, Any]:
+    """One run's tasks (or a second run against it) on all, clean and contaminated items.
+
+    `found`: folder with the `items.parquet` of `mixlab data contamination` (task, item, dirty), or that file. Joined by
+    task and item; a task that the search did not see is left out and named in `unseen`, as is one whose items are not
+    all in it. Per task: n, n_dirty, all, clean, dirty (means), all_minus_clean, dirty_minus_clean (with its unpaired
+    noise, None without both kinds), and `paired`: second run minus first on each part, paired by item.
+    """
+    flags: Any = _flags(found)
+    if metric not in METRICS[:-2]:
+        raise MissingError(f"there is no metric '{metric}' of items. Known: {', '.join(METRICS[:-2])}.")
+    rows: Any = store.sql(
+        f"""SELECT run_id, task, item, suite_hash, prompt_hash, tokenizer_hash, {metric} AS value FROM item_mark
+            WHERE list_contains(?, run_id) QUALIFY step = max(step) OVER (PARTITION BY run_id, task)
+            ORDER BY task, item""",
+        [list(run_ids)],
+    )
+    told: list[dict[str, Any]] = []
+    unseen: list[str] = []
+    for task, those in rows.groupby("task"):
+        sides = [those[those["run_id"] == run].set_index("item")["value"].dropna() for run in run_ids]
+        is_dirty = flags[flags["task"] == task].set_index("item")["dirty"]
+        if any(side.empty or not set(side.index) <= set(is_dirty.index) for side in sides):
+            unseen.append(str(task))
+            continue
+        same_exam(those.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
+        told.append({"task": str(task), **_parts(sides, is_dirty)})
+    if not told:
+        raise MissingError(
+            f"no task of {run_ids[0]} was searched for in {found} ({', '.join(unseen) or 'it has no task scores'}). "
+            "Score it with `mixlab runs eval`, and search for the same task files with `mixlab data contamination`."
+        )
+    against = run_ids[1] if len(run_ids) > 1 else None
+    return {"run_id": run_ids[0], "against": against, "metric": metric, "tasks": told, "unseen": unseen}
+
+
+def _flags(found: Path) -> Any:
+    """A frame of task, item, dirty; MissingError where the file is not there or is another one."""
+    path = found / "items.parquet" if found.is_dir() else found
+    if not path.is_file():
+        raise MissingError(f"{path} is not there: `mixlab data contamination --tasks … --out {found}` writes it.")
+    rows = pd.read_parquet(path)
+    if not {"task", "item", "dirty"} <= set(rows.columns):
+        raise MissingError(f"{path} has the columns {', '.join(rows.columns)}, not task, item and dirty.")
+    return rows[["task", "item", "dirty"]]
+
+
+def _parts(sides: Sequence[Any], is_dirty: Any) -> dict[str, Any]:
+    """The scores of one task on its parts."""
+    one = sides[0]
+    dirty = is_dirty.reindex(one.index).to_numpy(dtype=bool)
+    about: dict[str, Any] = {"n": len(one), "n_dirty": int(dirty.sum()), "all": float(one.mean())}
+    about |= {"clean": None, "dirty": None, "all_minus_clean": None, "dirty_minus_clean": None, "words": ""}
+    if dirty.any() and not dirty.all():
+        told = split(one.to_list(), one.index.to_list(), set(one.index[dirty]))
+        gap = told["difference"]
+        about |= {"clean": told["clean"], "dirty": told["dirty"], "all_minus_clean": told["all"] - told["clean"]}
+        about["dirty_minus_clean"] = _plain(gap)
+    else:
+        about["words"] = f"{int(dirty.sum())} of {len(one)} items are contaminated"
+        about["dirty" if dirty.any() else "clean"] = about["all"]
+    about["paired"] = {}
+    if len(sides) > 1:
+        both = one.index.intersection(sides[1].index)
+        at = is_dirty.reindex(both).to_numpy(dtype=bool)
+        for part, chosen in (("all", both), ("clean", both[~at]), ("dirty", both[at])):
+            if len(chosen):
+                about["paired"][part] = _plain(items_difference(sides[1][chosen].to_numpy(), one[chosen].to_numpy()))
+    return about
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    """A difference as JSON values."""
+    names = ("mean", "stderr", "lo", "hi", "p", "n", "distinguishable", "method")
+    return {name: getattr(difference, name) for name in names}
 
 
 def _judge(task: str, metric: str, runs_RC: np.ndarray, higher: bool, bpb: Sequence[float]) -> Finding:

@@ -44,7 +44,8 @@ LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
         "items.jsonl",
         {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "task": "VARCHAR", "suite": "VARCHAR"}
         | {"suite_hash": "VARCHAR", "prompt_hash": "VARCHAR", "tokenizer_hash": "VARCHAR", "convention": "VARCHAR"}
-        | {"item": "BIGINT", "cluster": "VARCHAR", "gold": "BIGINT", "logliks": "DOUBLE[]", "alone": "DOUBLE[]"}
+        | {"item": "BIGINT", "item_hash": "VARCHAR", "cluster": "VARCHAR", "gold": "BIGINT"}
+        | {"logliks": "DOUBLE[]", "alone": "DOUBLE[]"}
         | {"n_tokens": "BIGINT[]", "n_chars": "BIGINT[]", "n_bytes": "BIGINT[]", "greedy": "BOOLEAN[]"}
         | {"least": "DOUBLE[]", "truncated": "BOOLEAN"},
         f"SELECT * EXCLUDE (ts), {_WHEN} FROM line",

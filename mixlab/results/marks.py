@@ -84,7 +84,24 @@ FLOOR = """SELECT run_id, task, metric, value, 'untrained' AS floor FROM score
     UNION ALL SELECT run_id, task, metric, f.value::DOUBLE AS value, f.key AS floor
         FROM (SELECT DISTINCT run_id, task, metric, detail FROM score WHERE starts_with(metric, 'acc')),
              json_each(detail, '$.floors') AS f"""
+DOMAIN_BPB = """SELECT run_id, step, tokens, time_utc, is_final, evals_key,
+       CASE WHEN starts_with(task, 'bpb/') THEN task[5:] ELSE task END AS domain,
+       NOT starts_with(task, 'bpb/') AS is_external,
+       nats, n_bytes, n_tokens, n_items AS n_docs, nats / (ln(2) * n_bytes) AS bpb
+    FROM score WHERE metric = 'bpb' AND task <> 'bpb/macro'"""
+RUN_BPB = """SELECT run_id, step, tokens, is_final, evals_key,
+       CASE WHEN bool_and(bpb IS NOT NULL) THEN avg(bpb) END AS macro,
+       CASE WHEN bool_and(bpb IS NOT NULL) AND sum(coalesce(weight_frac, 0)) > 0
+            THEN sum(bpb * coalesce(weight_frac, 0)) / sum(coalesce(weight_frac, 0)) END AS mix_weighted,
+       CASE WHEN bool_and(bpb IS NOT NULL) THEN max(bpb) END AS worst,
+       CASE WHEN bool_and(bpb IS NOT NULL) THEN arg_max(domain, bpb) END AS worst_domain
+    FROM (FROM domain_bpb WHERE NOT is_external
+          QUALIFY row_number() OVER (PARTITION BY run_id, step, is_final, evals_key, domain ORDER BY time_utc DESC) = 1)
+    LEFT JOIN (SELECT run_id, source AS domain, weight_frac FROM mix_component) USING (run_id, domain)
+    GROUP BY run_id, step, tokens, is_final, evals_key"""
 MARKS: Mapping[str, str] = {
+    "domain_bpb": DOMAIN_BPB,
+    "run_bpb": RUN_BPB,
     "choice": CHOICE,
     "item_mark": _item_mark(),
     "task_mark": TASK_MARK,
@@ -93,6 +110,8 @@ MARKS: Mapping[str, str] = {
 }
 """View -> its SELECT, in the order to make them."""
 PARTS: Mapping[str, tuple[str, ...]] = {
+    "domain_bpb": ("score",),
+    "run_bpb": ("domain_bpb", "mix_component"),
     "choice": ("item",),
     "item_mark": ("choice",),
     "task_mark": ("item_mark",),

@@ -18,7 +18,7 @@ from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
 from mixlab.workspace import MANIFEST, Workspace
 
-VERSION = 2
+VERSION = 3
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",

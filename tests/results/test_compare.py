@@ -10,13 +10,13 @@ from mixlab.errors import ConfigError, MissingError
 from mixlab.results.compare import (
     NoiseFloor,
     combine,
-    compare_mixes,
     documents_difference,
     macro,
     noise_floor,
     paired,
     seeds_difference,
 )
+from mixlab.results.mixes import Evidence, compare_mixes
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "eval_metrics" / "stats.json"
 
@@ -176,3 +176,20 @@ def test_different_exams_and_unknown_runs_are_refused_and_divergence_is_said():
         compare_mixes(rows, "even-s0", "wikki-s0")
     told = compare_mixes(rows, "even-s0", "code-s0")
     assert told["scores"] == [] and "bpb/macro: diverged (1 of 2)" in told["words"]
+
+
+def test_documents_add_their_noise_and_checkpoints_stand_in_for_seeds():
+    rows = [row("even", 0, 2.5), row("wiki", 0, 2.4, 0.75)]
+    docs = {
+        r["run_id"]: {
+            "wiki": {str(d): (100 * (r["bpb_macro"] + d % 3 * (r["run_id"] == "wiki-s0")), 90) for d in range(9)}
+        }
+        for r in rows
+    }
+    noise = NoiseFloor(sd=0.001, df=4, told="their last checkpoints")
+    told = compare_mixes(rows, "even-s0", "wiki-s0", Evidence(noise={"wiki": noise}))["scores"]
+    sure = next(line for line in told if line["task"] == "bpb/wiki")
+    assert sure["distinguishable"] and "their last checkpoints" in sure["method"]
+    told = compare_mixes(rows, "even-s0", "wiki-s0", Evidence(noise={"wiki": noise}, documents=docs))["scores"]
+    both = next(line for line in told if line["task"] == "bpb/wiki")
+    assert both["stderr"] > 10 * sure["stderr"] and "9 documents" in both["method"]

@@ -1,12 +1,14 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mixlab.errors import ConfigError, MissingError
-from mixlab.results.court import compare_items, court, split
+from mixlab.results import contest
+from mixlab.results.court import compare_items, court, court_of, parts_of, split
 from mixlab.results.store import Store
-from mixlab.workspace import append_lines
+from mixlab.workspace import append_line, append_lines
 
 
 def item(i, ll, prompt="p"):
@@ -51,3 +53,122 @@ def test_contaminated_items_are_a_score_of_their_own():
     assert (told["clean"], told["dirty"], told["difference"].mean) == (1 / 3, 1.0, pytest.approx(2 / 3))
     with pytest.raises(MissingError, match="no split"):
         split([1, 0], [0, 1], set())
+
+
+def final(run, value, task="copa", metric="gold_bpb", step=3):
+    row = {
+        "step": step,
+        "tokens": step,
+        "ts": time.time(),
+        "task": task,
+        "metric": metric,
+        "value": value,
+        "stderr": 0.1,
+    }
+    row |= {"n": 8, "higher_is_better": metric == "acc_char", "final": step == 3, "evals_key": "k", "detail": {}}
+    append_line(run / "scores.jsonl", row)
+
+
+def sat(make_run, name, seed, shift, prompt="p", weights=None):
+    """A run with eight items whose right choice is `shift` nats likelier."""
+    run = make_run(name, seed, weights=weights, bpb=2.5 - shift)
+    rng = np.random.default_rng([seed, round(100 * shift)])
+    append_lines(
+        run / "items.jsonl", [item(i, [-2.0 - i / 4 + shift + rng.normal(0, 0.05), -2.5], prompt) for i in range(8)]
+    )
+    for step in (1, 2, 3):
+        final(
+            run, 2.0 - shift + rng.normal(0, 0.02) + seed / 100 + (0.05 if seed % 2 else -0.05) * (step % 2), step=step
+        )
+    return run.name
+
+
+def test_a_winner_on_a_task_needs_both_noises_to_clear_zero(ws, make_run):
+    heavy = {"code": 0.2, "wiki": 0.8}
+    a = [sat(make_run, "even", s, 0.0) for s in range(3)]
+    b = [sat(make_run, "wiki", s, 1.0, weights=heavy) for s in range(3)]
+    c = [sat(make_run, "more", s, 0.01, weights={"code": 0.3, "wiki": 0.7}) for s in range(3)]
+    store = Store.open(ws)
+    (bpb, acc) = contest.tasks_between(store, a, b)
+    assert bpb["metric"] == "gold_bpb" and bpb["winner"] == "b" and bpb["difference"] < 0 and bpb["p_holm"] < 0.05
+    assert bpb["training"] > 0 and bpb["items"] > 0 and bpb["bootstrap_lo"] <= bpb["difference"] <= bpb["bootstrap_hi"]
+    assert acc["p_mcnemar"] is not None and bpb["p_mcnemar"] is None
+    assert {t["winner"] for t in contest.tasks_between(store, a, c)} == {contest.NOBODY}
+    other = [sat(make_run, "asked otherwise", 0, 1.0, prompt="q", weights={"code": 0.1, "wiki": 0.9})]
+    with pytest.raises(ConfigError, match="prompt_hash"):
+        contest.tasks_between(store, a, other)
+    assert contest.tasks_between(store, a, [make_run("never asked").name]) == []
+
+
+def test_one_run_a_side_takes_its_noise_from_its_last_checkpoints(ws, make_run):
+    a, b = sat(make_run, "even", 0, 0.0), sat(make_run, "wiki", 1, 1.0, weights={"code": 0.2, "wiki": 0.8})
+    noise = contest.checkpoint_noise(Store.open(ws), [a, b], "copa", "gold_bpb")
+    assert noise is None  # two checkpoints in the second half of training say nothing
+    line = contest.tasks_between(Store.open(ws), [a], [b])[0]
+    assert line["winner"] == contest.NOBODY and line["lo"] is None and "unknown" in line["method"]
+
+
+def test_a_ranking_tells_who_may_be_best_and_names_winners_by_holm():
+    clear = {"good": {0: 2.0, 1: 2.01, 2: 2.005}, "bad": {0: 3.0, 1: 3.01, 2: 3.0}, "same": {0: 2.01, 1: 2.0, 2: 2.006}}
+    told = contest.ranking(clear)
+    by = {p["mixture"]: p for p in told["mixes"]}
+    assert by["bad"]["p_best"] == 0 and (by["bad"]["rank_lo"], by["bad"]["rank_hi"]) == (3, 3)
+    winners = {(p["a"], p["b"]): p["winner"] for p in told["pairs"]}
+    assert winners["bad", "good"] == "good" and winners["good", "same"] == contest.NOBODY
+    told = contest.ranking({"a": {0: 1.0}, "b": {0: 2.0}, "gone": {0: None}})
+    assert "noise is unknown" in told["words"] and "gone" in told["words"] and told["mixes"][0]["p_best"] is None
+    assert [p["winner"] for p in told["pairs"]] == [contest.NOBODY]
+
+
+def test_the_court_hears_stored_scores_of_runs_with_the_same_checkpoints(ws, make_run):
+    names = [sat(make_run, f"m{i}", i, i / 3, weights={"code": 0.1 * i, "wiki": 1 - 0.1 * i}) for i in range(4)]
+    for name in names[:-1]:  # one run was never asked
+        final(ws.root / "runs" / name, 0.5, task="piqa", metric="acc_char")
+    told = court_of(Store.open(ws), names)
+    assert [(f.task, f.metric) for f in told] == [("copa", "gold_bpb")]
+    assert told[0].agreement == 1.0 and told[0].snr is not None
+    agreed = contest.agreement(Store.open(ws), names)
+    assert agreed[0]["decision_accuracy"] == 1.0 and agreed[0]["lo"] <= 1.0
+
+
+def test_a_run_is_scored_on_clean_and_contaminated_items_and_against_another(ws, make_run, tmp_path):
+    a, b = sat(make_run, "even", 0, 0.0), sat(make_run, "wiki", 0, 1.0, weights={"code": 0.2, "wiki": 0.8})
+    flags = pd.DataFrame({"task": "copa", "item": range(8), "ngram": 8, "dirty": [True] * 3 + [False] * 5})
+    flags.to_parquet(tmp_path / "items.parquet")
+    (told,) = parts_of(Store.open(ws), [a, b], tmp_path)["tasks"]
+    assert (told["n"], told["n_dirty"]) == (8, 3) and told["dirty"] < told["all"] < told["clean"]
+    assert told["all_minus_clean"] == pytest.approx(told["all"] - told["clean"])
+    assert set(told["paired"]) == {"all", "clean", "dirty"} and told["paired"]["clean"]["n"] == 5
+    assert told["paired"]["clean"]["mean"] < 0 and told["dirty_minus_clean"]["mean"] < 0
+    flags.assign(task="piqa").to_parquet(tmp_path / "items.parquet")
+    with pytest.raises(MissingError, match="copa"):
+        parts_of(Store.open(ws), [a], tmp_path)
+    with pytest.raises(MissingError, match="data contamination"):
+        parts_of(Store.open(ws), [a], tmp_path / "nowhere")
+
+
+def test_domains_are_views_over_stored_nats_and_bytes(ws, make_run):
+    run = make_run("even", weights={"code": 0.25, "wiki": 0.75})
+    for task, nats in (("bpb/code", 8.0), ("bpb/wiki", 4.0), ("books", 12.0)):
+        row = {
+            "step": 9,
+            "tokens": 9,
+            "ts": time.time(),
+            "task": task,
+            "metric": "bpb",
+            "value": 1.0,
+            "stderr": 0.1,
+            "n": 7,
+        }
+        row |= {
+            "higher_is_better": False,
+            "final": True,
+            "evals_key": "z",
+            "detail": {"nats": nats, "bytes": 4, "tokens": 3},
+        }
+        append_line(run / "scores.jsonl", row)
+    found = Store.open(ws).sql("SELECT * FROM domain_bpb WHERE step = 9").set_index("domain")
+    assert found["bpb"]["code"] == pytest.approx(2 / np.log(2)) and bool(found["is_external"]["books"])
+    (told,) = Store.open(ws).sql("SELECT * FROM run_bpb WHERE step = 9").to_dict("records")
+    assert told["macro"] == pytest.approx(1.5 / np.log(2)) and told["mix_weighted"] == pytest.approx(1.25 / np.log(2))
+    assert told["worst"] == pytest.approx(2 / np.log(2)) and told["worst_domain"] == "code"

@@ -1,0 +1,222 @@
+"""Mixes against each other on everything that was measured: tasks item by item, held-out documents, and the ranking.
+
+Reads the store's views and runs' files; writes nothing. Each line has the noise of training and of items in one 95 %
+interval, Holm's correction over the lines, and names a winner only where that interval clears zero. Statistics:
+results/statistics.py; scores of different suites, prompts or tokenizers are refused, not compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixlab.errors import MissingError
+from mixlab.results.compare import NoiseFloor, noise_floor
+from mixlab.results.marks import METRICS
+from mixlab.results.statistics import (
+    all_pairs,
+    bootstrap,
+    decision_accuracy,
+    decision_interval,
+    holm,
+    items_difference,
+    last_checkpoints_sd,
+    mcnemar_of,
+    ranks,
+    same_exam,
+    verdict,
+)
+from mixlab.results.store import Store
+
+ALPHA = 0.05
+NOBODY = "not distinguishable"
+LOWER_IS_BETTER = ("gold_bpb", "brier", "bpb")
+
+
+def tasks_between(
+    store: Store, a: Sequence[str], b: Sequence[str], metrics: Sequence[str] = ("gold_bpb", "acc_char")
+) -> list[dict[str, Any]]:
+    """B minus A on every task and metric that all these runs were asked, a line each; none if there is no such task.
+
+    `a` and `b` are runs that differ in their seed alone. A line: task, metric, n, a, b, difference, stderr, lo, hi,
+    training and items (standard errors by kind), bootstrap_lo and bootstrap_hi (items only), p, p_holm, p_mcnemar (of
+    the first run of each side; accuracies only), winner ('a', 'b' or 'not distinguishable'), method.
+    """
+    unknown = sorted(set(metrics) - set(METRICS[:-2]))
+    if unknown:
+        raise MissingError(f"there is no metric '{unknown[0]}' of items. Known: {', '.join(METRICS[:-2])}.")
+    marks: Any = _marks(store, [*a, *b], metrics)  # pandas' stubs know no more of a frame than this
+    seeds = _seeds(store)
+    lines = []
+    for task, rows in marks.groupby("task"):
+        if set(rows["run_id"]) != {*a, *b}:
+            continue
+        same_exam(rows.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
+        for metric in metrics:
+            if rows[metric].notna().all():
+                lines.append(_line(store, str(task), metric, rows, a, b, seeds))
+    known = [line["p"] for line in lines if line["p"] is not None]
+    adjusted = iter(holm(known))
+    for line in lines:
+        line["p_holm"] = next(adjusted) if line["p"] is not None else None
+        line["winner"] = _winner(line, line["metric"])
+    return lines
+
+
+def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better: bool = True) -> dict[str, Any]:
+    """Which mix is best, and how sure that is: `mixes` (best first) and `pairs`.
+
+    `mixes`: mixture -> seed -> score. A mix: mixture, mean, runs, p_best, rank_lo, rank_hi (None while no mix has two
+    seeds); a pair: a, b, difference (a minus b), lo, hi, p_holm, winner by the mixture's name.
+    """
+    whole = {m: [v for v in vs.values() if v is not None] for m, vs in mixes.items()}
+    finite = {m: vs for m, vs in whole.items() if len(vs) == len(mixes[m])}
+    gone = sorted(set(mixes) - set(finite))
+    try:
+        found = ranks(finite, lower_is_better=lower_is_better) if finite else {}
+        words = ""
+    except MissingError as e:
+        found, words = {}, str(e)
+    places = [
+        {
+            "mixture": m,
+            "mean": float(np.mean(vs)),
+            "runs": len(vs),
+            "p_best": found[m].p_best if m in found else None,
+            "rank_lo": found[m].lo if m in found else None,
+            "rank_hi": found[m].hi if m in found else None,
+        }
+        for m, vs in finite.items()
+    ]
+    places.sort(key=lambda p: p["mean"] if lower_is_better else -p["mean"])
+    pairs = []
+    for one, other, d, p in all_pairs({m: mixes[m] for m in finite}):
+        better = one if d.mean is not None and (d.mean < 0) == lower_is_better else other
+        won = d.distinguishable and p is not None and p < ALPHA
+        pairs.append(
+            {"a": one, "b": other, "difference": d.mean, "lo": d.lo, "hi": d.hi, "p_holm": p}
+            | {"winner": better if won else NOBODY, "method": d.method}
+        )
+    if gone:
+        words = ". ".join([words] if words else []) + f"left out, as a run diverged: {', '.join(gone)}"
+    return {"mixes": places, "pairs": pairs, "words": words}
+
+
+def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Per task and metric, the share of pairs of runs that it orders as macro bpb does, with its 95 % interval.
+
+    Final scores only, and only where all these runs have one.
+    """
+    scores: Any = store.scores(run_ids, final=True)
+    macro = scores[scores["task"] == "bpb/macro"].groupby("run_id")["value"].last()
+    lines = []
+    for (task, metric), rows in scores[~scores["task"].str.startswith("bpb/")].groupby(["task", "metric"]):
+        values = rows.groupby("run_id")["value"].last().reindex(list(run_ids))
+        both = macro.reindex(list(run_ids))
+        if len(run_ids) < 3 or values.isna().any() or both.isna().any():
+            continue
+        sign = 1 if bool(rows["higher_is_better"].iloc[0]) else -1
+        x, y = sign * values.to_numpy(), -both.to_numpy()
+        lo, hi = decision_interval(x, y)
+        lines.append({"task": task, "metric": metric, "decision_accuracy": decision_accuracy(x, y), "lo": lo, "hi": hi})
+    return lines
+
+
+def checkpoint_noise(store: Store, run_ids: Sequence[str], task: str, metric: str) -> NoiseFloor | None:
+    """Noise of a run from the last five checkpoints of these runs, trend taken out: a stand-in for seeds.
+
+    The first half of training is left out; None where no run has three evaluations after it.
+    """
+    rows = store.sql(
+        """SELECT run_id, step, value FROM score WHERE task = ? AND metric = ? AND value IS NOT NULL
+            AND list_contains(?, run_id) AND step > 0
+            QUALIFY row_number() OVER (PARTITION BY run_id, step ORDER BY is_final DESC, time_utc DESC) = 1
+            AND step * 2 >= max(step) OVER (PARTITION BY run_id) ORDER BY run_id, step""",
+        [task, metric, list(run_ids)],
+    )
+    found = [last_checkpoints_sd(v.to_list()[-5:]) for _, v in rows.groupby("run_id")["value"] if len(v) > 2]
+    df = sum(f.df for f in found)
+    if not df:
+        return None
+    return NoiseFloor(sd=float(np.sqrt(sum(f.sd**2 * f.df for f in found) / df)), df=df, told="their last checkpoints")
+
+
+def _marks(store: Store, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Marks of the runs' last scored step, an item a row."""
+    return store.sql(
+        f"""SELECT run_id, task, item, cluster, suite_hash, prompt_hash, tokenizer_hash, {", ".join(metrics)}
+            FROM item_mark WHERE list_contains(?, run_id)
+            QUALIFY step = max(step) OVER (PARTITION BY run_id, task) ORDER BY task, run_id, item""",
+        [list(run_ids)],
+    )
+
+
+def _seeds(store: Store) -> dict[str, tuple[int, str]]:
+    """Run -> its seed, and what it has in common with runs that differ in the seed alone."""
+    rows = store.sql("SELECT run_id, seed, mix_id, recipe FROM run")
+    kinds = rows["mix_id"].astype(str) + "/" + rows["recipe"].astype(str)
+    return {r: (int(s), k) for r, s, k in zip(rows["run_id"], rows["seed"], kinds, strict=True)}
+
+
+def _line(
+    store: Store,
+    task: str,
+    metric: str,
+    rows: Any,
+    a: Sequence[str],
+    b: Sequence[str],
+    seeds: Mapping[str, tuple[int, str]],
+) -> dict[str, Any]:
+    """One task and metric."""
+    table = rows.pivot_table(index="item", columns="run_id", values=metric)
+    told = rows.drop_duplicates("item").set_index("item")["cluster"].reindex(table.index)
+    clusters = [c or str(i) for i, c in told.items()]
+    one, other = table[list(a)].mean(axis=1).to_numpy(), table[list(b)].mean(axis=1).to_numpy()
+    items = items_difference(other, one, clusters)
+    means = table.mean()
+    noise = _noise(store, task, metric, [*a, *b], seeds)
+    found = verdict({seeds[r][0]: means[r] for r in b}, {seeds[r][0]: means[r] for r in a}, items, noise)
+    _, lo, hi = bootstrap(other, one, draws=2000)
+    is_right = metric.startswith("acc") or metric == "exact"
+    return {
+        "task": task,
+        "metric": metric,
+        "n": len(table),
+        "a": float(one.mean()),
+        "b": float(other.mean()),
+        "difference": found.mean,
+        "stderr": found.stderr,
+        "lo": found.lo,
+        "hi": found.hi,
+        "training": found.parts.get("training"),
+        "items": items.stderr,
+        "bootstrap_lo": lo,
+        "bootstrap_hi": hi,
+        "p": found.p,
+        "p_mcnemar": mcnemar_of(table[b[0]].to_numpy(), table[a[0]].to_numpy()) if is_right else None,
+        "distinguishable": found.distinguishable,
+        "method": found.method,
+    }
+
+
+def _noise(
+    store: Store, task: str, metric: str, runs: Sequence[str], seeds: Mapping[str, tuple[int, str]]
+) -> NoiseFloor | None:
+    """Noise of training on a task: seeds of any mix asked alike, else the last checkpoints of these runs."""
+    scores = store.sql(
+        """SELECT run_id, value FROM score WHERE task = ? AND metric = ? AND is_final
+           QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time_utc DESC) = 1""",
+        [task, metric],
+    )
+    groups: dict[str, list[float | None]] = {}
+    for run, value in zip(scores["run_id"], scores["value"], strict=True):
+        groups.setdefault(seeds[run][1], []).append(None if pd.isna(value) else float(value))
+    return noise_floor(list(groups.values())) or checkpoint_noise(store, runs, task, metric)
+
+
+def _winner(line: Mapping[str, Any], metric: str) -> str:
+    """Who is better, if the interval clears zero and Holm's p is small enough."""
+    if not line["distinguishable"] or line["p_holm"] is None or line["p_holm"] >= ALPHA:
+        return NOBODY
+    return "b" if (line["difference"] < 0) == metric.startswith(LOWER_IS_BETTER) else "a"
