@@ -20,7 +20,7 @@ from mixlab.errors import MissingError
 from mixlab.eval import evaluate
 from mixlab.eval.evaluate import Chosen, HeldoutDocs
 from mixlab.eval.scoring import ratio
-from mixlab.model.attention import resolve
+from mixlab.model.attention import memory
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.train.checkpoint import load_weights
 from mixlab.types import ModelSpec, Score
@@ -29,7 +29,7 @@ from mixlab.workspace import Workspace, read_json
 logger = logging.getLogger(__name__)
 FACTORS = (1, 2, 4, 8)
 WINDOWS = 16  # windows of the training length, a source: 4 lengths of them cost less than the final bits per byte do
-MAX_BIAS_BYTES = 2 << 30  # ALiBi as a tensor, heads x T x T float32, for the backends that need one
+MAX_BIAS_BYTES = 2 << 30  # ALiBi as a tensor, heads x T x T float32, which exams need; or a tenth of a GPU's memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +89,8 @@ def length_scores(
     logprobs = functools.partial(token_logprobs, model)
     first: dict[str, evaluate.DocumentScores] = {}
     for factor in FACTORS:
-        if factor > 1 and _bias_bytes(model, factor) > MAX_BIAS_BYTES:
-            logger.info("lengths from %d x %d on need FlexAttention (a GPU): left out", factor, seq_len)
+        if factor > 1 and _bias_bytes(model, factor) > max(MAX_BIAS_BYTES, memory(model.device) // 10):
+            logger.info("lengths from %d x %d on need a larger ALiBi bias than fits: left out", factor, seq_len)
             break
         found = evaluate.document_scores(logprobs, held, end_of_text_id, factor * seq_len)
         first = first or found
@@ -123,7 +123,5 @@ def _rise(one: evaluate.DocumentScores, other: evaluate.DocumentScores) -> dict[
 
 
 def _bias_bytes(model: MPT, factor: int) -> int:
-    """Bytes of the bias that attention over windows of this length keeps; 0 for kernels that compute it."""
-    if resolve(model.spec.attn_impl, model.device, "fp32") in ("flex", "flash"):
-        return 0
+    """Bytes of the bias that attention over windows of this length keeps: exams are sat by `sdpa`, on a GPU too."""
     return 4 * model.spec.n_heads * (factor * model.spec.max_seq_len) ** 2

@@ -56,6 +56,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def memory(device: torch.device) -> int:
+    """Bytes of memory that a GPU has; 0 for a CPU, whose memory is not its own."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+
+
 def resolve(impl: str, device: torch.device | str, precision: str) -> str:
     """The backend that `impl` means on this device: itself, or for `auto` the best that is there.
 
