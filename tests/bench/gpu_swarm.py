@@ -3,7 +3,7 @@
 `prepare` (once, where the texts are): mixlab's own stages make the corpora; what training reads of them goes into one
 archive that is small enough to travel. `train` (on the GPU): the archive's lab, the real pipeline in worker processes,
 then the verdict, then the advised mix under three seeds. Writes figures.json and the runs' small files as one archive.
-`processes`: the same runs by one, two and four workers that share the GPU.
+`processes`: the same runs by one, two and four workers that share the GPU. `exams`: what evaluation costs.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from mixlab.data import sources
 from mixlab.data.places import places
 from mixlab.mix import budget, swarm
 from mixlab.results.listing import list_runs
+from mixlab.train import loop
 from mixlab.types import Cleaning, Dedup, EvalSpec, ModelSpec, RunSpec, Source, TokenizerSpec, TrainSpec
 from mixlab.workspace import Workspace
 
@@ -138,6 +139,28 @@ def processes(archive: Path, ws: Workspace, out: Path, tokens: int, counts: Sequ
         packed(ws, out, {"seconds_by_workers": figures, "tokens": tokens})
 
 
+def exams(archive: Path, ws: Workspace, out: Path, tokens: int) -> None:
+    """Wall seconds of two runs in one process, and of the evaluations in them: live ones, then the final one."""
+    unpacked(archive, ws, tokens)
+    figures: list[dict[str, Any]] = []
+    sit = loop._evaluate
+
+    def timed(*told: Any) -> None:
+        began = time.monotonic()
+        sit(*told)
+        figures[-1]["evaluations_s"].append(time.monotonic() - began)
+
+    loop._evaluate = timed
+    for seed in (7, 8):
+        began = time.monotonic()
+        figures.append({"evaluations_s": []})
+        pipeline.run(replace(spec(tokens), seed=seed, name="timed"), ws)
+        figures[-1]["whole_s"] = time.monotonic() - began
+        figures[-1]["live_share"] = sum(figures[-1]["evaluations_s"][:-1]) / figures[-1]["whole_s"]
+        print(figures[-1], flush=True)
+    packed(ws, out, {"exams": figures, "tokens": tokens})
+
+
 def unpacked(archive: Path, ws: Workspace, tokens: int) -> Mapping[str, Any]:
     with tarfile.open(archive) as tar:
         tar.extractall(ws.root, filter="data")
@@ -176,7 +199,7 @@ def packed(ws: Workspace, out: Path, figures: Mapping[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("prepare", "train", "processes"))
+    parser.add_argument("part", choices=("prepare", "train", "processes", "exams"))
     parser.add_argument("--archive", type=Path, required=True)
     parser.add_argument("--lab", type=Path, required=True, help="where to work; set MIXLAB_HOME to the same")
     parser.add_argument("--out", type=Path, default=Path())
@@ -188,6 +211,8 @@ def main() -> None:
         prepare(a.lab, a.archive)
     elif a.part == "train":
         train(a.archive, Workspace.open(a.lab), a.out, a.tokens, a.workers[0], a.mixes)
+    elif a.part == "exams":
+        exams(a.archive, Workspace.open(a.lab), a.out, a.tokens)
     else:
         processes(a.archive, Workspace.open(a.lab), a.out, a.tokens, a.workers)
 
