@@ -1,11 +1,12 @@
 """The presets in conf/model and conf/train: sizes as named, lr and batch by the ladder rule."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mixlab.compose import spec_of
 from mixlab.model.mpt import MPT
 from mixlab.types import ModelSpec, TrainSpec
 
@@ -53,3 +54,10 @@ def test_a_preset_holds_only_what_differs_from_the_defaults(group, kind):
         for key, value in preset(group, path.stem).items():
             assert key in default, (path, key)
             assert value != (list(default[key]) if isinstance(default[key], tuple) else default[key]), (path, key)
+
+
+def test_gpu_is_laid_over_a_sizes_preset(tmp_path):
+    plain, on_gpu = (spec_of(["model=mpt-125m", f"train={t}"], tmp_path).train for t in ("mpt-125m", "[mpt-125m,gpu]"))
+    assert replace(plain, device="cuda", compile=True) == on_gpu
+    assert on_gpu.precision == "bf16" and on_gpu.micro_batch_tokens is not None
+    assert on_gpu.batch_tokens % on_gpu.micro_batch_tokens == 0
