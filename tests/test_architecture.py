@@ -23,6 +23,7 @@ ORDER = [
         "lab",
         "pipeline",
         "sweep",
+        "lrfinder",
         "optimize",
         "lineage",
         "compose",

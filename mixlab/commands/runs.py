@@ -108,6 +108,23 @@ def evaluate(
     show_tasks.scores(exam.sit_together(runs, ws, suite, tasks), as_json=as_json)
 
 
+@app.command("samples")
+def samples(
+    run_id: str,
+    count: Annotated[int, typer.Option(help="How many.", min=2)] = 64,
+    copied: Annotated[bool, typer.Option(help="Search the training text for 13-grams: a second per MB.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Samples from nothing: which source each looks like, against the mix; loops, ends, copied text."""
+    from mixlab import show as showing
+    from mixlab import show_tasks, unprompted
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    show_tasks.unprompted(unprompted.audit(run, ws, count, copied=copied), as_json=as_json)
+
+
 @app.command("export")
 def export(
     run_id: str,
@@ -243,9 +260,7 @@ def lengths(run_id: str, as_json: AsJson = False) -> None:
 @app.command("lr")
 def lr(
     overrides: Overrides = None,
-    around: Annotated[
-        float | None, typer.Option(help="Middle of the ladder; default: train.lr, or the rule's.")
-    ] = None,
+    around: Annotated[float | None, typer.Option(help="Middle of the ladder; default: train.lr.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs at each rate.")] = 2,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")] = None,
     as_json: AsJson = False,
@@ -266,9 +281,5 @@ def lr(
         showing.print_json({**asdict(found), "sentence": found.sentence()})
         return
     rows = [(f"{rate:.3g}", *values) for rate, values in found.curve.items()]
-    showing.table(
-        "Macro bits per byte by learning rate",
-        ("lr", *(f"seed {s}" for s in range(seeds))),
-        rows,
-        note=found.sentence(),
-    )
+    columns = ("lr", *(f"seed {s}" for s in range(seeds)))
+    showing.table("Macro bits per byte by learning rate", columns, rows, note=found.sentence())
