@@ -19,14 +19,14 @@ from mixlab.workspace import MANIFEST, Workspace, read_json
 LIVE_SECONDS = 3
 """How often live parts of a page look again while a run is running."""
 STATE_SECONDS = 10
-"""A run can be lost without any file changing, so states are looked at again after this time."""
+"""A run can be killed without any file changing, so states are looked at again after this time."""
 ALWAYS = ("label", "state", "bpb_macro")
 BOOKKEEPING = (
     *("run_id", "name", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
     *("wall_s", "tokens_per_s", "bpb_macro_stderr"),
 )
 """Columns that differ from run to run without telling the runs apart."""
-STATES = ("running", "queued", "finished", "failed", "lost")
+STATES = ("running", "queued", "finished", "failed", "diverged", "stalled", "killed")
 Stamp = tuple[int, int, int]
 
 

@@ -20,8 +20,8 @@ from mixlab.types import TrainSpec
 from mixlab.workspace import Workspace
 
 SILENT_S = 60.0
-"""A run whose last heartbeat is older is lost; the loop writes one every 10 s."""
-TERMINAL = frozenset({"finished", "failed"})
+"""Where a status does not say how long its steps take; the loop writes one every 2 s."""
+TERMINAL = frozenset({"finished", "failed", "diverged"})
 """States that stay as they are until a file of the run changes."""
 logger = logging.getLogger(__name__)
 
@@ -76,21 +76,22 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None, now: float | None = None) -> str:
-    """queued, running, finished, failed or lost.
+    """queued, running, stalled, killed, diverged, failed or finished: health.py's words, but for `slow`.
 
-    Lost: no heartbeat for 60 s, or the process is gone from this machine.
+    Killed: the process is gone from this machine. Stalled: no heartbeat for longer than its steps explain.
     """
     if is_done:
         return "finished"
     if status.get("state") == "failed":
-        return "failed"
-    seen = _number(status.get("heartbeat")) or created_at or 0.0
-    if (time.time() if now is None else now) - seen > SILENT_S:
-        return "lost"
+        return "diverged" if str(status.get("reason")).startswith("diverged") else "failed"
+    if not status or status.get("state") == "queued":
+        return "queued"
     pid = status.get("pid")
     if status.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid):
-        return "lost"
-    return "queued" if not status or status.get("state") == "queued" else "running"
+        return "killed"
+    seen = _number(status.get("heartbeat")) or created_at or 0.0
+    silent = (time.time() if now is None else now) - seen
+    return "stalled" if silent > (_number(status.get("stall_seconds")) or SILENT_S) else "running"
 
 
 def is_alive(pid: int) -> bool:

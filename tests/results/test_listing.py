@@ -25,7 +25,10 @@ def dead_pid() -> int:
         ({"state": "failed", "heartbeat": 0.0, **HERE}, False, "failed"),
         ({"state": "running", "heartbeat": 100.0, **HERE}, False, "running"),
         ({"state": "finished", "heartbeat": 100.0, **HERE}, False, "running"),  # its final scores are not written yet
-        ({"state": "running", "heartbeat": 39.0, **HERE}, False, "lost"),
+        ({"state": "failed", "reason": "diverged at step 3", "heartbeat": 0.0, **HERE}, False, "diverged"),
+        ({"state": "running", "heartbeat": 39.0, **HERE}, False, "stalled"),
+        ({"state": "running", "heartbeat": 39.0, "stall_seconds": 90.0, **HERE}, False, "running"),
+        ({"state": "queued", "heartbeat": 0.0, **HERE}, False, "queued"),  # stopped by SIGTERM, waits to be run again
         ({"state": "running", "heartbeat": 400.0, **HERE}, False, "running"),  # a clock that went back
         ({"state": "running", "heartbeat": 100.0, "host": "elsewhere", "pid": 1 << 30}, False, "running"),
         ({"state": "queued", "heartbeat": 100.0}, False, "queued"),
@@ -36,9 +39,9 @@ def test_a_state_is_derived_and_not_believed(status, is_done, state):
     assert derive_state(status, is_done, created_at=100.0, now=100.0) == state
 
 
-def test_a_run_whose_process_is_gone_is_lost():
+def test_a_run_whose_process_is_gone_is_killed():
     status = {"state": "running", "heartbeat": time.time(), "host": socket.gethostname(), "pid": dead_pid()}
-    assert derive_state(status, False, None) == "lost"
+    assert derive_state(status, False, None) == "killed"
 
 
 def test_a_run_is_listed_with_its_last_final_scores(ws, make_run, write_step, began):
