@@ -73,7 +73,8 @@ def near_duplicates(
     Sorted by (i, j). The Jaccard is counted on sets of 64-bit shingle hashes (two different books of
     100,000 words would share two 32-bit ones by chance), so precision is 1; recall at similarity s is
     1 - (1 - s^rows)^bands.
-    `attrs` of the result hold `candidates` and `overflow` (buckets too large to compare every pair).
+    `attrs` of the result hold `candidates`, `overflow` (buckets too large to compare every pair) and `detection`, the
+    curve behind the threshold.
 
     >>> near_duplicates(["a b c d e f", "A, b, c, d, e f!", "x"])[["i", "j"]].values.tolist()
     [[0, 1]]
@@ -94,7 +95,8 @@ def near_duplicates(
     spans += (np.cumsum(spans[:, 1]) - spans[:, 1])[:, None]
     found = clusters.verified(candidates, np.concatenate(sets), spans, threshold)
     frame = pd.DataFrame({"i": found.ranks[:, 0], "j": found.ranks[:, 1], "jaccard": found.jaccard})
-    frame.attrs = {"candidates": found.candidates, "overflow": overflow}
+    curve = {similarity: round(spec.detection(similarity), 4) for similarity in evidence.CURVE}
+    frame.attrs = {"candidates": found.candidates, "overflow": overflow, "detection": curve}
     return frame
 
 

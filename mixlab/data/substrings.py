@@ -36,7 +36,7 @@ WINDOW = np.dtype([("hash", "<u8"), ("rank", "<u8"), ("doc", "<u4"), ("word", "<
 """One window: its hash, the order of its document, the number of the document as read, its first word."""
 REPEAT = np.dtype([("doc", "<u4"), ("word", "<u4")])
 SPANS = pa.schema([("source", pa.string()), ("id", pa.string()), ("first_word", pa.int64()), ("end_word", pa.int64())])
-FACTS = ("docs_in", "docs", "cut", "emptied", "words_cut", "spans")
+FACTS: tuple[str, ...] = ("docs_in", "docs", "cut", "emptied", "words_cut", "spans")
 NO_SPANS: tuple[int | None, list[tuple[int, int]]] = (None, [])
 Keep = Mapping[str, Container[str]]
 logger = logging.getLogger(__name__)

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasketch import LeanMinHash, MinHash, MinHashLSH
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mixlab.data import kernels, shardmap, signatures
 from mixlab.data.dedup import dedup, dedup_pool
@@ -138,6 +141,22 @@ def test_the_result_does_not_depend_on_processes_or_shard_sizes(tmp_path):
     assert names(pooled) == want
 
 
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_order_of_documents_files_or_sources_changes_the_result(tmp_path, data):
+    docs = {s: {f"{s}{i}": t for i, t in enumerate(some(30).values())} for s in "ab"}
+    spec = Dedup(clusters=data.draw(st.sampled_from(["star", "closure"])), priority=("b",))
+    want = names(dedup({s: laid(fresh(tmp_path), docs[s], 1000) for s in "ab"}, spec))
+    mixed = {s: dict(data.draw(st.permutations(list(docs[s].items())))) for s in data.draw(st.permutations("ab"))}
+    size = data.draw(st.integers(1, 30))
+    shuffled = {s: laid(fresh(tmp_path), mixed[s], size) for s in mixed}
+    assert names(dedup(shuffled, spec)) == want and len(want[1]) > 10
+
+
+def fresh(folder: Path) -> Path:
+    return folder / uuid.uuid4().hex
+
+
 def test_finished_shards_are_not_made_again(tmp_path):
     source = laid(tmp_path / "in", some(60), 12)
     first = dedup({"s": source}, out=tmp_path / "out")
@@ -178,6 +197,28 @@ def test_kill_9_and_again_gives_the_same_and_keeps_what_was_finished(tmp_path):
     assert 2 <= len(before) < len(list(source.iterdir()))
     assert names(dedup({"s": source}, out=tmp_path / "out")) == want
     assert all(p.stat().st_mtime_ns == at for p, at in before.items())
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_result(tmp_path):
+    source, out = laid(tmp_path / "in", some(80), 8), tmp_path / "out"
+    want = names(dedup({"s": source}))
+    code = "import sys, pathlib; from mixlab.data.dedup import dedup; print(flush=True); "
+    code += "dedup({'s': pathlib.Path(sys.argv[1])}, out=pathlib.Path(sys.argv[2]))"
+    kept: dict[Path, int] = {}
+    for moment in (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6):  # seconds after the imports
+        child = subprocess.Popen([sys.executable, "-c", code, str(source), str(out)], stdout=subprocess.PIPE, text=True)
+        child.stdout.readline()
+        time.sleep(moment)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        now = {p: p.stat().st_mtime_ns for p in (out / "signatures").glob("*.parquet")}
+        assert kept.items() <= now.items()  # what was finished is not made again
+        kept = now
+    assert names(dedup({"s": source}, out=out)) == want
+    assert kept.items() <= {p: p.stat().st_mtime_ns for p in (out / "signatures").glob("*.parquet")}.items()
+    assert not list(out.glob(".*"))  # nor does a killed run leave its scratch for ever
 
 
 def die(source, made):
