@@ -20,20 +20,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixlab.data import clusters, kernels
+from mixlab.data import clusters
 from mixlab.data.cuts import document, without_words
 from mixlab.data.documents import damage_named, ids_of, read_docs, write_docs
 from mixlab.data.shingle_kernel import jit
+from mixlab.data.windows import WINDOW, windows
 from mixlab.errors import ConfigError
-from mixlab.seeds import seed_of
 from mixlab.types import Document
 
 VERSION = 1
 MIN_WORDS = 50  # Lee et al. 2022 (arXiv 2107.06499) cut repeats of 50 tokens and more
 BUCKET_BYTES = 256_000_000  # of windows: sorting one takes about twice as much memory
 BUCKETS = 500  # at most: so many files are open at once
-WINDOW = np.dtype([("hash", "<u8"), ("rank", "<u8"), ("doc", "<u4"), ("word", "<u4")])
-"""One window: its hash, the order of its document, the number of the document as read, its first word."""
 REPEAT = np.dtype([("doc", "<u4"), ("word", "<u4")])
 SPANS = pa.schema([("source", pa.string()), ("id", pa.string()), ("first_word", pa.int64()), ("end_word", pa.int64())])
 FACTS: tuple[str, ...] = ("docs_in", "docs", "cut", "emptied", "words_cut", "spans")
@@ -197,7 +195,7 @@ def _spill(
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(path, "wb")) for path in paths]
         for source, batch in _batches(sources, keep, ["id", "text"]):
-            rows = _windows(batch, source, docs, min_words, place[source], seed)
+            rows = windows(batch, source, docs, min_words, place[source], seed)
             for doc, size in enumerate(np.bincount(rows["doc"] - docs, minlength=len(batch)).tolist(), start=docs):
                 if in_range and (in_range + size) * REPEAT.itemsize > bucket_bytes:
                     begins.append(doc)
@@ -210,29 +208,6 @@ def _spill(
             for n, file in enumerate(files):
                 rows[order[ends[n] : ends[n + 1]]].tofile(file)
     return begins, paths
-
-
-def _windows(batch: pa.RecordBatch, source: str, begin: int, size: int, place: int, seed: int) -> np.ndarray:
-    hashes, offsets = kernels.wide_hashes(batch["text"], size)
-    counts = np.diff(offsets)
-    # a text of one shingle may be shorter than a window: as it were a window of its own, equal only to its equals
-    rank = [place << 48 | seed_of(seed, "substring", source, doc) >> 15 for doc in batch["id"].to_pylist()]
-    out = np.empty(len(hashes), WINDOW)
-    out["hash"] = hashes
-    out["rank"] = np.repeat(np.array(rank, np.uint64), counts)
-    out["doc"] = np.repeat(np.arange(begin, begin + len(batch)), counts)
-    out["word"] = np.arange(len(hashes)) - np.repeat(offsets[:-1], counts)
-    long_enough = np.repeat(_words(batch["text"], counts) >= size, counts)
-    return out[long_enough]
-
-
-def _words(texts: pa.Array, counts: np.ndarray) -> np.ndarray:
-    """Words of each text, exact where one shingle leaves it open."""
-    single = np.flatnonzero(counts == 1)
-    out = np.where(counts > 1, np.iinfo(np.int64).max, 0)
-    if len(single):
-        out[single] = np.diff(kernels.wide_hashes(texts.take(pa.array(single)), 1)[1])
-    return out
 
 
 def _repeats(path: Path, min_words: int, bucket_bytes: int) -> Iterator[np.ndarray]:
