@@ -44,3 +44,69 @@ def sentences(told: Sequence[str], facts: Any, *, as_json: bool) -> None:
         return
     for line in told:
         say(f"- {line}")
+
+
+def sensitivity(effects: Any, parts: Any, at: str, *, as_json: bool) -> None:
+    """Frames of `sensitivity.effects` and of attributions, a column a metric."""
+    if as_json:
+        print_json({"at": at, "effects": effects.to_dict("records"), "attribution": parts.to_dict("records")})
+        return
+    metrics = list(dict.fromkeys(effects["metric"]))
+    rows = []
+    for source, part in effects.groupby("source"):
+        cells = {e.metric: _with_interval(e.change, e.lo, e.hi) for e in part.itertuples()}
+        rows.append((source, *(cells[m] for m in metrics)))
+    note = "bits per byte, lower is better; 95 % intervals; the other sources shrink in proportion"
+    table(f"One point more of a source, at the {at} mix", ("source", *metrics), rows, note=note)
+    rows = [
+        (s, *(f"{v:+.4f}" for v in part.set_index("metric")["part"])) for s, part in parts.groupby("source", sort=False)
+    ]
+    rows.append(("together", *(f"{v:+.4f}" for v in parts.groupby("metric", sort=False)["part"].sum())))
+    columns = ("source", *dict.fromkeys(parts["metric"]))
+    table("From natural to recommended: what each source's change does", columns, rows)
+
+
+def sizes(told: Any, runs: Any, n_params: float, tokens: float, *, as_json: bool) -> None:
+    """Rank agreement of each pair of sizes, then the best mixes at the target, then what speaks against it."""
+    sources = [c.removeprefix("w_") for c in runs.columns if c.startswith("w_")]
+    best = [
+        {
+            "predicted": float(told.predicted[i]),
+            "weights": dict(zip(sources, told.mixes[i].tolist(), strict=True)),
+        }
+        for i in told.order
+    ]
+    if as_json:
+        agreements = [dataclasses.asdict(a) for a in told.agreements]
+        print_json({"agreements": agreements, "ranking": best, "warnings": told.warnings})
+        return
+    rows = [
+        (f"{a.small:,.0f}", f"{a.large:,.0f}", a.mixes, f"{a.spearman:.2f} ({a.lo:.2f} to {a.hi:.2f})")
+        for a in told.agreements
+    ]
+    table("Do mixes rank alike at two sizes?", ("parameters", "and", "shared mixes", "Spearman (95 %)"), rows)
+    rows = [(i, *(f"{w:.1%}" for w in b["weights"].values()), b["predicted"]) for i, b in enumerate(best[:8], 1)]
+    title = f"The best mixes seen, at {n_params:,.0f} parameters and {tokens:,.0f} tokens (joint law)"
+    table(title, ("rank", *sources, "predicted"), rows)
+    for line in told.warnings:
+        say(f"- {line}")
+
+
+def rivals(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Mixes on equal compute: score, gain over natural, and what finding them took."""
+    if as_json:
+        print_json(list(rows))
+        return
+    told = []
+    for r in rows:
+        mix = " ".join(f"{s} {w:.0%}" for s, w in sorted(r["weights"].items(), key=lambda kv: -kv[1]))
+        gain = "" if r["gain"] is None else f"{r['gain']:+.4f}"
+        gain += "" if r["half_width"] is None else f" +- {r['half_width']:.4f}"
+        name = r["mix"] if r["same_as"] is None else f"{r['mix']} (is {r['same_as']} here)"
+        told.append((name, mix, r["bpb_macro"], gain, len(r["seeds"]), r["search_runs"]))
+    columns = ("mix", "weights", "macro bpb", "gain over natural", "seeds", "runs to find it")
+    table("Mixes on equal compute", columns, told, note="bits per byte, lower is better; +- is 95 %")
+
+
+def _with_interval(mean: float, low: float | None, high: float | None) -> str:
+    return f"{mean:+.4f}" if low is None or high is None else f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -5,20 +5,24 @@ judged by what the mix picked after more runs loses to the best mix of the surfa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mixlab.advise.fits import Fit
 from mixlab.advise.gain import noise_of_repeats
 from mixlab.advise.gp import train_ard
 from mixlab.advise.objective import Objective
-from mixlab.advise.region import Limits, region_of
+from mixlab.advise.optimise import NEAR, minimiser
+from mixlab.advise.region import Limits
 from mixlab.advise.validation import decision_accuracy
+from mixlab.advise.verdict import Wish, reachable
 from mixlab.errors import ConfigError
 from mixlab.seeds import generator
 
-POOL = 120  # candidate mixes
-DRAWS = 256  # surfaces
+POOL = 80  # candidate mixes near the best one; half as many anywhere a recommendation may lie
+SAMPLES = 1000  # mixes tried to find a best one
+SIMULATIONS = 8  # sweeps that are trained again in imagination
 KEEP = 0.5  # a batch that saves less than this part of one seed's noise is not worth its price
 
 
@@ -59,11 +63,10 @@ def next_runs(
     """
     if batch < 1:
         raise ConfigError(f"a batch of {batch} runs cannot be proposed; ask for at least one.")
-    region = region_of(objective.sources, limits or Limits())
     rng = generator(seed, "next")
-    pool = np.vstack([region.spread(region.sample(POOL, rng)), np.unique(objective.fits[0].weights.round(9), axis=0)])
-    mean, before, noise = _posterior(objective, pool)
-    cov, now, chosen = before, _regret(mean, before, rng), []
+    pool = _pool(objective, limits or Limits(), rng)
+    mean, cov, noise = _posterior(objective, pool)
+    chosen: list[int] = []
     for _ in range(batch):
         gains = cov / np.sqrt(np.diag(cov) + noise**2)  # column j: shift of the means per sd of what run j tells
         z = np.random.default_rng(0).standard_normal(64)
@@ -72,7 +75,7 @@ def next_runs(
         j = int(value.argmax())
         chosen.append(j)
         cov = cov - np.outer(cov[:, j], cov[j]) / (cov[j, j] + noise**2)
-    after = min(_regret(mean, cov, rng, now_cov=before), now)
+    now, after = _regrets(objective, limits or Limits(), pool[chosen], seed)
     return _told(objective, pool[chosen], now, after, noise, dollars)
 
 
@@ -130,6 +133,18 @@ def noise_sd(objective: Objective) -> float:
     return max(residual if known is None else known, 1e-9 * float(np.ptp(objective.observed)))
 
 
+def _pool(objective: Objective, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    """Mixes (n, m) that may be bought: the best so far, others around it at every distance, and the runs' own.
+
+    Where a recommendation may lie, half of them near the best: a plateau is narrow, and far corners were seen.
+    """
+    region, _ = reachable(objective, Wish(limits=limits))
+    best, _ = minimiser(objective, region, samples=SAMPLES)
+    drawn = region.spread(region.sample(POOL, rng))
+    near = best + rng.choice(NEAR, POOL)[:, None] * (drawn - best)
+    return np.vstack([best, near, drawn[: POOL // 2], np.unique(objective.fits[0].weights.round(9), axis=0)])
+
+
 def _posterior(objective: Objective, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean (n,) and covariance (n, n) of the objective at the pool, and the sd of one run's noise.
 
@@ -144,23 +159,45 @@ def _posterior(objective: Objective, pool: np.ndarray) -> tuple[np.ndarray, np.n
     return mean, cov, noise_sd(objective)
 
 
-def _regret(mean: np.ndarray, cov: np.ndarray, rng: np.random.Generator, now_cov: np.ndarray | None = None) -> float:
-    """Expected loss of the pick above the best, over surfaces drawn from the posterior.
+def _regrets(objective: Objective, limits: Limits, more: np.ndarray, seed: int) -> tuple[float, float]:
+    """Expected loss of the pick above the best mix, from these runs and from `more` (k, m) beside them.
 
-    With `now_cov` (before) and `cov` (after the batch): the means themselves move by what the batch will tell.
+    By parametric bootstrap: the fitted surface is the truth, the runs are trained again in imagination, fitted and
+    searched afresh. What the fit does not know of its own length-scales is in it, which its posterior leaves out.
     """
-    n = len(mean)
+    region, _ = reachable(objective, Wish(limits=limits))
+    best, _ = minimiser(objective, region, samples=SAMPLES)
+    least = objective.raw(best[None])[0][0]
+    seen = objective.fits[0].weights
+    everything = np.vstack([seen, more])
+    noise = [_noise_of(f) for f in objective.fits]
+    means = [f.surrogate.predict(everything)[0] for f in objective.fits]
+    found = np.empty((SIMULATIONS, 2))
+    for k in range(SIMULATIONS):
+        rng = generator(seed, "imagined", k)
+        drawn = [mean + sd * rng.standard_normal(len(mean)) for mean, sd in zip(means, noise, strict=True)]
+        for column, n in enumerate((len(seen), len(everything))):
+            fits = [
+                replace(
+                    f,
+                    weights=everything[:n],
+                    inputs=everything[:n],
+                    losses=y[:n],
+                    learned=f.learn(everything[:n], y[:n]),
+                )
+                for f, y in zip(objective.fits, drawn, strict=True)
+            ]
+            pick, _ = minimiser(replace(objective, fits=tuple(fits)), region, samples=SAMPLES)
+            found[k, column] = objective.raw(pick[None])[0][0] - least
+    now, after = np.maximum(found, 0.0).mean(0).tolist()
+    return now, min(now, after)
 
-    def root(c: np.ndarray) -> np.ndarray:
-        value, vector = np.linalg.eigh((c + c.T) / 2)
-        return vector * np.sqrt(np.maximum(value, 0.0))
 
-    means = np.tile(mean, (DRAWS, 1))
-    if now_cov is not None:
-        means = means + rng.standard_normal((DRAWS, n)) @ root(now_cov - cov).T
-    truths = means + rng.standard_normal((DRAWS, n)) @ root(cov).T
-    picked = truths[np.arange(DRAWS), means.argmin(1)]
-    return float(np.mean(picked - truths.min(1)))
+def _noise_of(fit: Fit) -> float:
+    """Sd of one run of a metric, as the fit itself learned it; else of its residuals."""
+    told = fit.surrogate.facts.get("noise_sd")
+    residual = float(np.sqrt(np.mean((fit.losses - fit.surrogate.predict(fit.weights)[0]) ** 2)))
+    return residual if told is None else float(told)
 
 
 def _told(objective: Objective, mixes: np.ndarray, now: float, after: float, noise: float, dollars: float) -> Next:

@@ -72,8 +72,8 @@ def around(mean: float, half80: float, half95: float) -> Estimate:
 
 def has_skill(spearman: float, mixes: int) -> bool:
     """True if a rank correlation this high over left-out mixes has a chance below 5 % without any effect."""
-    if spearman >= 1:
-        return True
+    if abs(spearman) >= 1:  # -1 too: a left-out run lies above the mean of the others where it lies below theirs
+        return spearman > 0
     statistic = spearman * np.sqrt((mixes - 2) / (1 - spearman**2))
     return bool(student.sf(statistic, mixes - 2) < CHANCE)
 

@@ -85,7 +85,7 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
     ask = ask or Ask()
     used, left, notes = comparable(rows, ask.sweep)
     facts = facts_of(ws, used[0]["run_id"])
-    metrics = _metrics(ask.metrics, sorted(used[0]["bpb"]))
+    metrics = metrics_of(used, ask.metrics)
     target = _target(facts, ask)
     limits = (ask.wish or Wish()).limits
     if ask.only_licences:
@@ -112,7 +112,7 @@ def fitted(rows: Sequence[Row], ws: Workspace, ask: Ask) -> tuple[Objective, Lim
     used, _, _ = comparable(rows, ask.sweep)
     facts = facts_of(ws, used[0]["run_id"])
     told = table(used)
-    objective = objective_of([fit(told, m) for m in _metrics(ask.metrics, sorted(used[0]["bpb"]))])
+    objective = objective_of([fit(told, m) for m in metrics_of(used, ask.metrics)])
     target = _target(facts, ask)
     return objective, Limits(caps=target.caps()), target.price()[1]
 
@@ -165,6 +165,21 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(told)
 
 
+def sized(rows: Sequence[Row], metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """Finished runs of every size over the sources and the exam that most have, with `n_params` and `tokens`; metrics.
+
+    MissingError: nothing finished. ConfigError: an unknown metric.
+    """
+    done = [r for r in rows if r["state"] == "finished" and r["bpb_macro"] is not None]
+    if not done:
+        raise MissingError("no finished run to learn from yet: `mixlab demo` or `mixlab sweep NAME` makes some.")
+    kind, _ = Counter((tuple(sorted(r["weights"])), r["evals_key"]) for r in done).most_common(1)[0]
+    used = [r for r in done if (tuple(sorted(r["weights"])), r["evals_key"]) == kind]
+    size = pd.DataFrame({r["run_id"]: (r["n_params"], r["tokens"]) for r in used}, index=["n_params", "tokens"]).T
+    told = table(used).join(size.astype(float), on="run_id")
+    return told, metrics_of(used, metrics)
+
+
 def facts_of(ws: Workspace, run_id: str) -> Facts:
     """Sources, licences and size of a run, from its own files and the manifests of its corpora."""
     out = ws.root / "runs" / run_id
@@ -190,6 +205,11 @@ def save(path: Path, weights: Mapping[str, float], why: str) -> None:
     told = ", ".join(f"{s}: {n / UNITS:.6f}" for s, n in zip(names, parts.tolist(), strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# {why}\nname: {path.stem}\nrule: weights\nweights: {{{told}}}\n", encoding="utf-8")
+
+
+def metrics_of(used: Sequence[Row], asked: Sequence[str]) -> list[str]:
+    """Columns of the table that the asked names mean; none asked: all. ConfigError: an unknown name."""
+    return _metrics(asked, sorted(used[0]["bpb"]))
 
 
 def _metrics(asked: Sequence[str], sources: Sequence[str]) -> list[str]:

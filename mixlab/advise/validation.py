@@ -193,16 +193,17 @@ def calibrate(observed: np.ndarray, prediction: LeftOut, groups: np.ndarray) -> 
 
 
 def _widths(scores: np.ndarray, mixes: int) -> dict[float, float]:
-    """Conformal quantiles of |error|/sd: the ceil((n+1) level)-th smallest of n (Vovk et al.; Lei et al. 2018).
+    """Conformal quantiles of |error|/sd: the (n + 1) level-th smallest of n (Vovk et al.; Lei et al. 2018).
 
+    Between two scores in proportion: rounding up would cover 82 % of the next ones where 32 runs should cover 80 %.
     Where n is too small for a level, the 80 % width stretched by Student's t, and never less than the largest score.
     """
     ordered, n = np.sort(scores), len(scores)
     widths: dict[float, float] = {}
     for level in LEVELS:
-        rank = int(np.ceil((n + 1) * level - 1e-9))
+        rank = (n + 1) * level
         if rank <= n:
-            widths[level] = float(ordered[rank - 1])
+            widths[level] = float(np.interp(rank, np.arange(1, n + 1), ordered))
         else:
             stretch = float(t.ppf((1 + level) / 2, max(mixes - 1, 1))) / Z80
             widths[level] = max(float(ordered[-1]), widths.get(0.8, float(ordered[-1])) * stretch)

@@ -60,4 +60,5 @@ def test_a_mix_against_itself_is_a_coin_toss():
 
 
 def test_skill_is_more_than_luck():
+    assert not has_skill(-1.0, 5)  # what leave-one-out means of pure noise give
     assert has_skill(1.0, 5) and has_skill(0.6, 16) and not has_skill(0.3, 16) and not has_skill(-0.9, 16)

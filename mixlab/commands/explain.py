@@ -1,0 +1,159 @@
+"""`mixlab advise sensitivity · horizon · sizes · rivals`: what is behind the advice, and what it is worth."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixlab.commands.options import CORES, AsJson, Overrides, Workers
+from mixlab.errors import ConfigError
+
+app = typer.Typer()
+Sweep = Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")]
+Metrics = Annotated[list[str] | None, typer.Option("--metric", help="bpb_code, bpb/code or code; again for more.")]
+Chart = Annotated[Path | None, typer.Option(help="Write the chart: .html for a browser, .json for Vega-Lite.")]
+
+
+@app.command("sensitivity")
+def sensitivity(
+    sweep: Sweep = None,
+    metric: Metrics = None,
+    at: Annotated[str, typer.Option(help="The mix to stand on: recommended, natural or uniform.")] = "recommended",
+    chart: Chart = None,
+    as_json: AsJson = False,
+) -> None:
+    """What one point more of each source does to each score, and what the predicted gain is due to."""
+    import pandas as pd
+
+    from mixlab import show_advice
+    from mixlab.advise import runs
+    from mixlab.advise.sensitivity import attribution, effects
+    from mixlab.results import charts_advice
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    rows, ask = list_runs(ws), runs.Ask(sweep=sweep, metrics=tuple(metric or ()))
+    advice = runs.advise(rows, ws, ask)
+    objective, _, _ = runs.fitted(rows, ws, ask)
+    named = {
+        "recommended": dict(advice.verdict.mixture.weights),
+        "natural": dict(advice.natural),
+        "uniform": dict.fromkeys(objective.sources, 1.0),
+    }
+    if at not in named:
+        raise ConfigError(f"--at {at}: stand on {', '.join(named)}.")
+    told = pd.DataFrame([{f: getattr(e, f) for f in e.__slots__} for e in effects(objective, named[at])])
+    parts = pd.DataFrame(
+        [
+            {"metric": f.metric, "source": s, "part": v}
+            for f in objective.fits
+            for s, v in attribution(f, named["natural"], named["recommended"]).items()
+        ]
+    )
+    if chart is not None:
+        drawn = charts_advice.effects(told, objective.sources) & charts_advice.attribution(parts, objective.sources)
+        _save(chart, drawn)
+    show_advice.sensitivity(told, parts, at, as_json=as_json)
+
+
+@app.command("horizon")
+def horizon(
+    times: Annotated[str, typer.Option(help="Times the tokens of these runs, by commas.")] = "1,2,4,8,16,32,64",
+    max_epochs: Annotated[float | None, typer.Option(help="Passes over a source, at most; default: no cap.")] = None,
+    sweep: Sweep = None,
+    metric: Metrics = None,
+    chart: Chart = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the best mix drifts as the run gets longer and scarce sources are repeated."""
+    from dataclasses import asdict
+
+    import pandas as pd
+
+    from mixlab import show_advice
+    from mixlab.advise import horizon as far
+    from mixlab.advise import runs
+    from mixlab.results import charts_advice
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    try:
+        asked = [float(t) for t in times.split(",")]
+    except ValueError as e:
+        raise ConfigError(f"--times is a list of numbers such as 1,4,16; not '{times}'.") from e
+    used, _, _ = runs.comparable(list_runs(ws), sweep)
+    facts, metrics = runs.facts_of(ws, used[0]["run_id"]), runs.metrics_of(used, tuple(metric or ()))
+    steps = far.drift(runs.table(used), metrics, facts.available, facts.tokens, times=asked, max_epochs=max_epochs)
+    if chart is not None:
+        known = [s for s in steps if s.star == far.STARS[1] and s.weights is not None]
+        frame = pd.DataFrame(
+            [{"times": s.times, "source": n, "weight": w} for s in known for n, w in (s.weights or {}).items()]
+        )
+        _save(chart, charts_advice.drift(frame, sorted(facts.available)))
+    show_advice.sentences(far.words(steps), [asdict(s) for s in steps], as_json=as_json)
+
+
+@app.command("sizes")
+def sizes(
+    table: Annotated[
+        Path | None, typer.Option(help="CSV: w_<source>, n_params, tokens, metrics; else the lab.")
+    ] = None,
+    metric: Metrics = None,
+    target_params: Annotated[float | None, typer.Option(help="Parameters to rank for; default 4x the largest.")] = None,
+    target_tokens: Annotated[float | None, typer.Option(help="Its tokens; default 4x the longest run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether mixes rank alike at every model size, and how they would rank at a larger one."""
+    import pandas as pd
+
+    from mixlab import show_advice
+    from mixlab.advise import runs
+    from mixlab.advise import sizes as ranks
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    if table is None:
+        told, metrics = runs.sized(list_runs(Workspace.open()), tuple(metric or ()))
+    else:
+        told = pd.read_csv(table)
+        known = [c for c in told.columns if not c.startswith(("w_", "epochs_")) and c not in ("n_params", "tokens")]
+        metrics = list(metric or known)
+    if len(metrics) > 1:
+        told = told.assign(**{"mean of metrics": told[metrics].mean(axis=1)})
+    name = metrics[0] if len(metrics) == 1 else "mean of metrics"
+    n_params = target_params or 4 * told["n_params"].to_numpy(float).max()
+    tokens = target_tokens or 4 * told["tokens"].to_numpy(float).max()
+    show_advice.sizes(ranks.ranking(told, name, n_params, tokens), told, n_params, tokens, as_json=as_json)
+
+
+@app.command("rivals")
+def rivals(
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that each mix is trained under.")] = 3,
+    sweep: Sweep = None,
+    workers: Workers = CORES,
+    as_json: AsJson = False,
+) -> None:
+    """Trains natural, uniform, UniMax, DoReMi and the advised mix on equal compute, and compares them."""
+    from mixlab import rivals as race
+    from mixlab import show, show_advice
+    from mixlab.compose import spec_of
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    with show.progress() as watch:
+        rows = race.race(spec_of(overrides or [], Path.cwd()), ws, range(seeds), sweep, workers, watch)
+    show_advice.rivals(rows, as_json=as_json)
+
+
+def _save(path: Path, chart: Any) -> None:
+    """Writes an Altair chart. ConfigError: another ending than .html or .json."""
+    if path.suffix not in (".html", ".json"):
+        raise ConfigError(f"--chart {path}: a chart is written as .html or .json.")
+    if path.suffix == ".html":
+        chart.save(path)
+    else:
+        path.write_text(json.dumps(chart.to_dict()), encoding="utf-8")
