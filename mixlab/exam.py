@@ -52,14 +52,14 @@ def sit_together(
     raises.
     """
     found = suites.load_suite(suite, tasks)
-    sat = [_sitter(run, ws) for run in runs]
+    sat = [sitter(run, ws) for run in runs]
     with ExitStack() as held:
         for run in sorted({s.run for s in sat}):
             held.enter_context(disk_errors(run))
             held.enter_context(FileLock(run / ".lock"))
-        alike: dict[tuple[Path, int], list[_Sitter]] = {}
-        for sitter in sat:
-            alike.setdefault((sitter.words, sitter.spec.max_seq_len), []).append(sitter)
+        alike: dict[tuple[Path, int], list[Sitter]] = {}
+        for one in sat:
+            alike.setdefault((one.words, one.spec.max_seq_len), []).append(one)
         for (words, _), those in alike.items():
             for at in range(0, len(those), TOGETHER):
                 _put(those[at : at + TOGETHER], found, words, ws)
@@ -70,7 +70,7 @@ def sit_together(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sitter:
+class Sitter:
     """A finished run that sits an exam."""
 
     run: Path
@@ -84,13 +84,13 @@ class _Sitter:
     tokens: int
 
 
-def _sitter(run: Path, ws: Workspace) -> _Sitter:
+def sitter(run: Path, ws: Workspace) -> Sitter:
     """What is needed of a run; MissingError if it has not finished."""
     if not (run / "done.json").exists():
         raise MissingError(f"{run.name} has not finished: run its command again, and evaluate it then.")
     told, done = read_json(run / "run.json"), read_json(run / "done.json")
     words = ws.root / "tokenizer" / told.get("tokenizer", "none")
-    return _Sitter(
+    return Sitter(
         run=run,
         told=told,
         spec=convert(ModelSpec, told["spec"]["model"], "model"),
@@ -101,7 +101,7 @@ def _sitter(run: Path, ws: Workspace) -> _Sitter:
     )
 
 
-def _put(sitters: Sequence[_Sitter], found: Sequence[Task], words: Path, ws: Workspace) -> None:
+def _put(sitters: Sequence[Sitter], found: Sequence[Task], words: Path, ws: Workspace) -> None:
     """Puts each task to those that lack it, start and end, in one pass; each is written when it is done."""
     encoder, models = tokenizer.load(words), dict[tuple[str, int], MPT]()
     for task in found:
@@ -115,7 +115,7 @@ def _put(sitters: Sequence[_Sitter], found: Sequence[Task], words: Path, ws: Wor
             continue
         for sitter, step, _ in new:
             if (sitter.run.name, step) not in models:
-                models[sitter.run.name, step] = _model(sitter, step)
+                models[sitter.run.name, step] = model_of(sitter, step)
         asked, began = [models[sitter.run.name, step] for sitter, step, _ in new], time.monotonic()
         requests = tokenise(task, encoder, sitters[0].sha, ws.requests)
         packed = pack(requests, sitters[0].spec.max_seq_len, engine.batch_tokens_of(asked[0]))
@@ -130,7 +130,7 @@ def _put(sitters: Sequence[_Sitter], found: Sequence[Task], words: Path, ws: Wor
         logger.info("%s: %d items, %d checkpoints, %.1f s each", task.label, len(task.asked), len(new), seconds)
 
 
-def _model(sitter: _Sitter, step: int) -> MPT:
+def model_of(sitter: Sitter, step: int) -> MPT:
     """The run's model at its end, or its untrained start at step 0, where training had it."""
     device = loop.pick_device(convert(TrainSpec, sitter.told["spec"]["train"], "train"))
     if step == 0:

@@ -280,7 +280,7 @@ def _exam(
         if ask is not None and not final:
             ask(model, step, tokens)
         write = functools.partial(generate, model, stop_id=words.end_of_text_id)
-        for row in samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed):
+        for row in samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed, logprobs):
             append_line(out / "samples.jsonl", {"step": step, "tokens": tokens, "ts": time.time(), **row})
 
     return examine

@@ -52,3 +52,17 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("task", "metric", "value", "stderr", "n", "higher_is_better", "step", "tokens")
     hashes = ("suite", "suite_hash", "prompt_hash", "tokenizer_hash", "convention", "status", "n_truncated", "seconds")
     return {n: row[n] for n in names} | {n: row["detail"][n] for n in hashes} | {"floors": row["detail"]["floors"]}
+
+
+def unprompted(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """What unprompted samples are made of."""
+    if as_json:
+        show.print_json(found)
+        return
+    lines = [
+        (s, f"{t['intended']:.1%}", f"{t['realised']:.1%} ± {196 * t['stderr']:.1f}", t["told_right"])
+        for s, t in found["shares"].items()
+    ]
+    told = ", ".join(f"{n} {'–' if v is None else f'{v:.3f}'}" for n, v in found["metrics"].items())
+    columns = ("source", "weight in the mix", "share of samples", "held-out text told right")
+    show.table(f"{found['run_id']}: {found['samples']} samples", columns, lines, note=told)

@@ -50,6 +50,7 @@ def test_a_finished_run_is_evaluated_without_training_and_a_new_task_costs_only_
     assert {r["metric"] for r in before if r["task"] == "mine" and r["step"] == 0} == {s["metric"] for s in scores}
     exam.sit(run, ws, str(suite))
     assert read_lines(run / "scores.jsonl") == before  # nothing was asked again
+    assert mixlab("runs", "compare", run.name, run.name, "--json").returncode == 0
 
     (suite / "also.yaml").write_text(YAML.replace("label: mine", "label: also"))
     exam.sit(run, ws, str(suite))
@@ -63,6 +64,20 @@ def test_a_finished_run_is_evaluated_without_training_and_a_new_task_costs_only_
         (run / "items.jsonl").touch()
     floors = Store.open(ws).sql("SELECT * FROM score_floor WHERE task = 'mine' AND metric = 'acc_char'")
     assert set(floors["floor"]) == {"untrained", "shortest", "longest", "chance", "majority"}
+
+
+def test_unprompted_samples_tell_the_mix_they_come_from(project, run):
+    told = mixlab("runs", "samples", run.name, "--count", "12", "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert set(found["shares"]) == {"lists", "prose"}
+    assert sum(s["realised"] for s in found["shares"].values()) == pytest.approx(1)
+    assert all(s["intended"] > 0 and s["told_right"] > 0.9 for s in found["shares"].values())  # made of other letters
+    rows = read_lines(run / "unprompted.jsonl")
+    assert len(rows) == 12 and len({r["output"] for r in rows}) > 1
+    assert all(len(r["logprobs"]) == r["tokens"] and max(r["logprobs"], default=-1) < 0 for r in rows)
+    metrics = {r["metric"] for r in read_lines(run / "scores.jsonl") if r["task"] == "samples"}
+    assert {"share/prose", "repetition", "distinct_2", "stopped", "logprob"} <= metrics
 
 
 def same_as_scoring(store, items, scores):

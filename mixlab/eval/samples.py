@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mixlab.eval.evaluate import LogProbs
 from mixlab.types import EvalSpec
 
 Generate = Callable[[list[np.ndarray], int, float, int], list[np.ndarray]]
@@ -24,11 +25,17 @@ class TextCodec(Protocol):
 
 
 def sample(
-    generate: Generate, tokenizer: TextCodec, prompts: Sequence[str], spec: EvalSpec, seed: int
+    generate: Generate,
+    tokenizer: TextCodec,
+    prompts: Sequence[str],
+    spec: EvalSpec,
+    seed: int,
+    logprobs: LogProbs | None = None,
 ) -> list[dict[str, Any]]:
     """One row a prompt: `prompt_id, prompt, output, temperature, seed, tokens, stopped, repetition, distinct_2`.
 
     Each prompt follows an end-of-text, as documents do in training. `stopped`: the model ended the text itself.
+    With `logprobs` also `logprobs`, log p of each token of the output at temperature 1, and `logprob`, their mean.
     `repetition` and `distinct_2` are shares of the output's 4-grams and 2-grams of tokens, None where it has none.
     """
     if not prompts:
@@ -37,7 +44,7 @@ def sample(
     starts = [np.concatenate([[stop], ids]).astype(np.int64) for ids in tokenizer.encode(list(prompts))]
     outputs = generate(starts, spec.sample_tokens, spec.temperature, seed)
     assert len(outputs) == len(starts), (len(outputs), len(starts))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for at, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
         ids = [int(token) for token in output]
         ids = ids[: ids.index(stop)] if stop in ids else ids
@@ -54,6 +61,13 @@ def sample(
                 "distinct_2": distinct(ids),
             }
         )
+        if logprobs is not None:
+            whole = np.concatenate([starts[at], np.array(ids, np.int64)])
+            found = logprobs(whole[None])[0][len(starts[at]) - 1 :] if ids else np.zeros(0)
+            rows[-1] |= {
+                "logprobs": [round(float(p), 4) for p in found],
+                "logprob": float(found.mean()) if len(found) else None,
+            }
     return rows
 
 

@@ -22,7 +22,7 @@ def generate(
     prompts: Sequence[np.ndarray],
     max_new_tokens: int,
     temperature: float,
-    seed: int,
+    seed: int | Sequence[int],
     stop_id: int | None,
     *,
     use_cache: bool = True,
@@ -30,8 +30,9 @@ def generate(
     """The new tokens of each prompt (int64, without `stop_id`), up to max_new_tokens.
 
     Temperature 0 takes the likeliest token (the lowest id of equals). Above, the draws depend on (seed, the prompt's
-    tokens) and not on its neighbours in the batch, nor on the cache. Uses the reference attention, whatever
-    model.attn_impl is. Sequences may outgrow max_seq_len: ALiBi goes on. Raises ConfigError for an empty prompt.
+    tokens), with one seed for all or one each, and not on its neighbours in the batch, nor on the cache. Uses the
+    reference attention, whatever model.attn_impl is. Sequences may outgrow max_seq_len: ALiBi goes on. Raises
+    ConfigError for an empty prompt.
     """
     if any(len(p) == 0 for p in prompts):
         raise ConfigError("a prompt without tokens cannot be continued: start it with the end-of-text token.")
@@ -40,7 +41,8 @@ def generate(
     was_training = model.training
     model.eval()
     ids_BS, docs_BS = _pad_left(prompts)
-    rngs = [_generator(seed, p) for p in prompts]
+    seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+    rngs = [_generator(s, p) for s, p in zip(seeds, prompts, strict=True)]
     is_done_B = torch.zeros(len(prompts), dtype=torch.bool)
     cache: Cache = []
     for _ in range(max_new_tokens):

@@ -111,7 +111,7 @@ def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     scores: Any = store.scores(run_ids, final=True)
     macro = scores[scores["task"] == "bpb/macro"].groupby("run_id")["value"].last()
     lines = []
-    for (task, metric), rows in scores[~scores["task"].str.startswith("bpb/")].groupby(["task", "metric"]):
+    for (task, metric), rows in scores[~scores["task"].str.match("bpb|samples$")].groupby(["task", "metric"]):
         values = rows.groupby("run_id")["value"].last().reindex(list(run_ids))
         both = macro.reindex(list(run_ids))
         if len(run_ids) < 3 or values.isna().any() or both.isna().any():

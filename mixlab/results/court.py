@@ -90,7 +90,7 @@ def court_of(store: Store, run_ids: Sequence[str]) -> list[Finding]:
     """The court over scores as stored: live and final ones of these runs, where all have the same checkpoints."""
     scores = store.scores(run_ids)
     macro = store.sql("SELECT run_id, bpb_macro FROM run_wide").set_index("run_id")["bpb_macro"]
-    tasks = scores[~scores["task"].str.startswith(("bpb/", "length/"))]
+    tasks = scores[~scores["task"].str.match("bpb|samples$")]
     curves: dict[tuple[str, str], list[list[float]]] = {}
     better: dict[str, bool] = {}
     for task, metric in sorted(set(zip(tasks["task"], tasks["metric"], strict=True))):
