@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mixlab import compose
 from mixlab.compose import expand
 from mixlab.data.profiles import check_profile
 from mixlab.mix import mixture
@@ -25,9 +26,8 @@ def test_a_sweep_is_composed_as_it_stands(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     head = (ROOT / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8")
     assert all(f"# {word}:" in head for word in ("Question", "Expected", "Cost"))
-    typed = ["design.row=0,31,62,63"] if name == "swarm" else []  # composing all 64 takes half a minute
-    specs = expand(name, typed, ROOT)
-    assert len(specs) == (4 if typed else RUNS[name]) == len({repr(canonical(s)) for s in specs})
+    specs = expand(name, [], ROOT)
+    assert len(specs) == RUNS[name] == len({repr(canonical(s)) for s in specs})
     for spec in specs:
         sources = [s.name for s in spec.sources]
         mixture.check(spec.mixture, sources)
@@ -36,3 +36,19 @@ def test_a_sweep_is_composed_as_it_stands(name, monkeypatch):
                 mixture.check(phase.mixture, sources)
         for source in sources:
             check_profile(spec.cleaning.profile_of(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("swarm", ["design.row=62,63"]), ("badwords", ["seed=1"]), ("lr_mode", [])]
+)
+def test_runs_that_differ_in_values_are_what_hydra_composes_one_by_one(name, typed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    alone: list[list[str]] = []
+    monkeypatch.setattr(compose, "_specs", lambda runs, project: alone.extend(runs))
+    expand(name, typed, ROOT)
+    monkeypatch.undo()
+    monkeypatch.chdir(ROOT)
+    specs = expand(name, typed, ROOT)
+    assert len(alone) == len(specs) > 1
+    for at in (0, -1):
+        assert specs[at] == compose.spec_of(alone[at], ROOT)
