@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Store", "list_runs", "publish"]
-ATTEMPTS = 3
+QUIET = "SET enable_progress_bar = false"  # else a query of more than 2 s draws one, also into a pipe
+ATTEMPTS = 10
 """Tries of a query whose files vanished under it: each starts from a new look at the lab."""
+VANISHED = ("No files found", "No such file")
+"""What DuckDB says of a file that is gone."""
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -103,6 +106,7 @@ class Store:
         if not tables:  # SHOW TABLES, and the like
             tables, views = list(TABLES), list(VIEWS)
         with closing(duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})) as con:
+            con.execute(QUIET)
             _attach(con, self.ws, tables)
             selects = views_sql(sources_of(con) if "run_wide" in views else [], metrics_of(con, tables))
             for view in views:
@@ -141,6 +145,8 @@ def _patiently(work: Callable[[], T], ws: Workspace) -> T:
             return work()
         except duckdb.IOException as e:
             fault = e
+            if not any(words in str(e) for words in VANISHED):
+                break
     raise EnvironmentFault(
         f"the results in {ws.root} cannot be read or published: {fault}. The runs' own files are untouched: free some "
         f"space if the disk is full, or delete {ws.database.name} (it is rebuilt), then run the same command again."
@@ -159,6 +165,7 @@ def _build(ws: Workspace, path: Path) -> int:
     if is_copy:
         shutil.copyfile(ws.database, path)
     with closing(duckdb.connect(str(path))) as con:
+        con.execute(QUIET)
         lab = look(con, ws, TABLES, scratch=path)
         for table in TABLES:
             if is_copy and table not in LAB_TABLES:
