@@ -135,6 +135,13 @@ class Logbook:
             )  # no fsync: stale is fine, torn is not
             os.replace(tmp, self.out / "status.json")
 
+    def sync(self) -> None:
+        """Waits until the metrics are on the disk: a checkpoint must not be there without the lines before it."""
+        path = self.out / "metrics.jsonl"
+        if self.writes and path.exists():
+            with disk_errors(path), open(path, "rb") as f:
+                os.fsync(f.fileno())
+
     def state(self) -> dict[str, Any]:
         """What a resumed logbook needs, as JSON."""
         return {"losses": list(self._losses), "dropped": self._dropped, "rewinds": self._rewinds}

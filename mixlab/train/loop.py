@@ -160,6 +160,7 @@ def _is_sound(model: MPT) -> bool:
 def _save(run: _Run, step: int) -> None:
     """Writes the checkpoint, once for all ranks, and beside it which steps were skipped."""
     if run.ranks.leads:
+        run.book.sync()
         ledger = canonical(run.loader.ledger(step))
         state = {"step": step, "ledger": ledger, "logbook": run.book.state(), "guard": run.guard.state()}
         state["recovery"] = run.recovery.state()
