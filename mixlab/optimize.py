@@ -11,25 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from mixlab import pipeline, sweep
+from mixlab.crew import places
 from mixlab.errors import ConfigError, EnvironmentFault, nearest
 from mixlab.pipeline import Rehearsal
 from mixlab.results.listing import describe
+from mixlab.seeds import seed_of
 from mixlab.types import Mixture, RunSpec
 from mixlab.workspace import Workspace, read_json, write_json
 
+STARTUP = 8  # trials drawn at random before a model of the score is made
 LEAST = 1e-4  # u stays this far from 0 and 1: else a weight is 0 or all
 
 
 def optimize(
-    spec: RunSpec, ws: Workspace, score: str, trials: int, *, name: str, watch: Any, workers: int, **options: bool
+    spec: RunSpec,
+    ws: Workspace,
+    score: str,
+    trials: int,
+    *,
+    name: str,
+    watch: Any,
+    workers: int | None,
+    **options: Any,
 ) -> tuple[list[str], dict[str, str]]:
     """Run ids and failures (run id -> why) of `trials` runs of `spec` with weights that lower `score`.
 
-    `score`: macro, or a source whose bits per byte count. Asks for `workers` mixes at a time; writes
-    `sweeps/<name>-optimize-<key>.json`, which says what was asked. ConfigError for an unknown score, EnvironmentFault
-    without Optuna.
+    `score`: macro, or a source whose bits per byte count. Asks for `workers` mixes at a time (None: as
+    crew.places says); writes `sweeps/<name>-optimize-<key>.json`, which says what was asked. ConfigError for an unknown
+    score, EnvironmentFault without Optuna.
     """
-    study = _study(spec.seed)
+    study, workers = _study(), len(places([spec], workers))
     sources = sorted(s.name for s in spec.sources)
     score = score.removeprefix("bpb_").removeprefix("bpb/")
     if score not in ["macro", *sources]:
@@ -41,12 +52,14 @@ def optimize(
     failed: dict[str, str] = {}
     ids: list[str] = []
     while len(ids) < trials:
-        batch = asked[len(ids) : len(ids) + workers] or _ask(study, sources, min(workers, trials - len(ids)))
+        known, n = asked[len(ids) : len(ids) + workers], min(workers, trials - len(ids))
+        batch = known[:n] or _ask(study, sources, n, seed_of(spec.seed, "optimize", len(ids)))
         told = [_rehearsed(spec, b, len(ids) + i, corpora, ws) for i, b in enumerate(batch)]
         asked = [*asked[: len(ids)], *batch, *asked[len(ids) + len(batch) :]]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"name": path.stem, "runs": [*ids, *(t.path.name for t in told)], "trials": asked})
-        state = sweep.run_all(told, ws, name=f"{name}-optimize", workers=workers, watch=watch.sweep, **options)
+        options |= {"name": f"{name}-optimize", "workers": workers, "watch": watch.sweep}
+        state = sweep.run_all(told, ws, **options)
         failed |= state.failed
         for one, run in zip(batch, told, strict=True):
             _tell(study, one, _value(run.path, score))
@@ -67,17 +80,21 @@ def weights_of(u: Mapping[str, float]) -> dict[str, float]:
     return {s: round(p / total, 9) for s, p in parts.items()}
 
 
-def _study(seed: int) -> Any:
+def _study() -> Any:
+    """An empty study; EnvironmentFault without Optuna."""
     try:
         import optuna
     except ImportError as e:
         raise EnvironmentFault("--optimize needs Optuna: pip install 'mixlab[optimize]'") from e
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
+    return optuna.create_study()
 
 
-def _ask(study: Any, sources: Sequence[str], n: int) -> list[dict[str, float]]:
-    """The numbers behind the next `n` mixtures."""
+def _ask(study: Any, sources: Sequence[str], n: int, seed: int) -> list[dict[str, float]]:
+    """The numbers behind the next `n` mixtures; a function of what was told and of `seed`, as a resumed search asks."""
+    import optuna
+
+    study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP)
     trials = [study.ask() for _ in range(n)]
     return [{s: round(t.suggest_float(s, LEAST, 1 - LEAST), 9) for s in sources} for t in trials]
 

@@ -43,6 +43,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
+SHOWN = 2  # running runs named in the line of progress
+
+
 class Watcher:
     """Draws progress of stages and sweeps with rate and ETA; does nothing where stderr is no terminal."""
 
@@ -56,9 +59,15 @@ class Watcher:
 
     def sweep(self, state: Any) -> None:
         """A sweep moved on: done runs count whole, running ones by their share of steps."""
-        part = state.done - state.cached + sum(state.running.values())
+        part = state.done - state.cached + sum(r.step / max(1, r.steps) for r in state.running.values())
         failed = f", {len(state.failed)} failed" if state.failed else ""
-        self._move(f"runs ({len(state.running)} at work{failed})", part, state.total - state.cached, task="sweep")
+        at_work = "; ".join(
+            f"{name} {r.step}/{r.steps}" + ("" if r.bpb_macro is None else f" bpb {r.bpb_macro:.3f}")
+            for name, r in list(state.running.items())[:SHOWN]
+        )
+        more = f" and {len(state.running) - SHOWN} more" if len(state.running) > SHOWN else ""
+        what = f"{state.done}/{state.total} runs{failed}; {at_work or 'starting'}{more}"
+        self._move(what, part, state.total - state.cached, task="sweep")
 
     def _move(self, what: str, done: float, total: float, task: str | None = None) -> None:
         if self.bars is None:

@@ -4,30 +4,33 @@ Writes `sweeps/<name>.json` (which runs the sweep asked for). A worker that dies
 """
 
 import logging
-import multiprocessing as mp
-import os
-import signal
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from filelock import FileLock
 
 from mixlab import claims, jobs, pipeline
-from mixlab.errors import MixlabError
+from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places
 from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
-from mixlab.results.listing import read_object
-from mixlab.types import Corpus, ModelSpec, RunSpec
+from mixlab.results.listing import describe, read_object
+from mixlab.types import Corpus, RunSpec
 from mixlab.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.5
-GRACE_S = 20.0
-"""How long a worker may take to write its checkpoint once it is asked to stop."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """How far a run is: steps done and in all, and its last bits per byte."""
+
+    step: int
+    steps: int
+    bpb_macro: float | None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,8 +42,8 @@ class Progress:
     cached: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Run directory name -> why."""
-    running: dict[str, float] = field(default_factory=dict)
-    """Run directory name -> share of its steps that are done."""
+    running: dict[str, Running] = field(default_factory=dict)
+    """Run directory name -> how far it is."""
 
 
 Watch = Callable[[Progress], None]
@@ -79,30 +82,36 @@ def run_all(
     ws: Workspace,
     *,
     name: str,
-    workers: int,
+    workers: int | None,
     watch: Watch | None = None,
     fail_fast: bool = False,
     retry_failed: bool = False,
+    enough: Callable[[Path], bool] | None = None,
 ) -> Progress:
     """Trains what is not finished yet, `workers` at a time, and says how it went; failures do not stop the others.
+
+    `workers` None: one a GPU, else one a core (crew.py). A run that has `enough` stops with its checkpoint, as done.
 
     A run that another machine trains is left to it until it is done or given up. One that failed for good is told as
     failed and not trained again, unless `retry_failed`; `fail_fast` stops at the first failure, with checkpoints.
     Raises KeyboardInterrupt after the running ones have written their checkpoints; a second one ends them at once.
     """
     _list(ws, name, [t.path.name for t in told])
-    todo = list({t.path.name: t for t in told if not t.is_done}.values())
+    todo = list({t.path.name: t for t in told if not t.is_done and not (enough and enough(t.path))}.values())
     state = Progress(total=len(told), cached=len(told) - len(todo), done=len(told) - len(todo))
     for task in [] if retry_failed else [t for t in todo if t.failure]:
         todo.remove(task)
         state.failed[task.path.name] = f"{task.failure} (it failed before; --retry-failed tries again)"
-    crew = [_Worker(ws.root, name) for _ in range(min(workers, len(todo)))]
+    where = places([t.spec for t in todo], workers and min(workers, len(todo)))
+    crew = [Worker(ws.root, name, place) for place in where[: len(todo)]]
     watching, grace = claims.Watching(ws), GRACE_S
     try:
         while todo or any(w.task for w in crew):
-            _hand_out(crew, todo, state, watching, lambda: _Worker(ws.root, name))
+            _hand_out(crew, todo, state, watching, lambda place: Worker(ws.root, name, place))
             _collect(crew, state)
-            state.running = {w.task.path.name: _share(w.task.path) for w in crew if w.task}
+            state.running = {w.task.path.name: _state(w.task.path) for w in crew if w.task}
+            for worker in [w for w in crew if enough and w.task and enough(w.task.path)]:
+                worker.stop()
             if watch:
                 watch(state)
             if fail_fast and state.failed:
@@ -121,11 +130,11 @@ def run_all(
 
 
 def _hand_out(
-    crew: list["_Worker"],
+    crew: list[Worker],
     todo: list[Rehearsal],
     state: Progress,
     watching: claims.Watching,
-    hire: Callable[[], "_Worker"],
+    hire: Callable[[Place], Worker],
 ) -> None:
     """Gives every idle worker a run that no other machine has, of the shape it had before if there is one."""
     for task in [t for t in todo if t.is_done]:  # by another machine
@@ -140,59 +149,12 @@ def _hand_out(
         if (task := next(free, None)) is None:
             continue
         if not worker.is_alive():
-            crew[i] = worker = hire()
+            crew[i] = worker = hire(worker.place)
         todo.remove(task)
         worker.give(task)
 
 
-class _Worker:
-    """A process that trains one run after another, paying imports once."""
-
-    def __init__(self, root: Path, sweep: str) -> None:
-        context = mp.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, root, sweep), daemon=False)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: the parent decides what Ctrl-C means
-        try:
-            self.process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
-        theirs.close()
-        self.task: Rehearsal | None = None
-        self.shape: ModelSpec | None = None
-
-    def give(self, task: Rehearsal) -> None:
-        self.task, self.shape = task, task.spec.model
-        self.pipe.send(task.spec)
-
-    def is_alive(self) -> bool:
-        return self.process.is_alive()
-
-    def close(self, grace: float) -> None:
-        self.pipe.close()
-        self.process.join(timeout=grace)
-        if self.process.is_alive():
-            self.process.kill()
-
-
-def _serve(pipe: Connection, root: Path, sweep: str) -> None:
-    """A worker's life: a spec comes in, None or the reason of a failure goes out; ends when the parent is gone."""
-    ws = Workspace.open(root)
-    while True:
-        try:
-            spec: RunSpec = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipeline.run(spec, ws, sweep=sweep)
-            pipe.send(None)
-        except MixlabError as e:
-            pipe.send(str(e))
-        except Exception as e:  # noqa: BLE001  # reported with its trace by the parent; the other runs go on
-            pipe.send(f"{type(e).__name__}: {e}\n{traceback.format_exc()}")
-
-
-def _collect(crew: Sequence[_Worker], state: Progress) -> None:
+def _collect(crew: Sequence[Worker], state: Progress) -> None:
     """Waits a moment for any worker to report or to die."""
     busy = [w for w in crew if w.task]
     if not busy:
@@ -202,40 +164,36 @@ def _collect(crew: Sequence[_Worker], state: Progress) -> None:
     for worker in busy:
         assert worker.task is not None
         name = worker.task.path.name
-        if worker.pipe in ready:
-            try:
-                reason = worker.pipe.recv()
-            except EOFError:
-                worker.process.join()
-                reason = f"its process ended with exit code {worker.process.exitcode}"
-        elif worker.process.sentinel in ready:
-            worker.process.join()
-            reason = (
-                f"its process was killed (exit code {worker.process.exitcode}); run the same command to continue it"
-            )
-        else:
+        if worker.pipe not in ready and worker.process.sentinel not in ready:
             continue
+        try:
+            reason = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            code = worker.process.exitcode
+            reason = f"its process ended with exit code {code} (-9: it was killed, often for want of memory)"
+            reason += "; the same command continues it"
         worker.task = None
-        if reason is None:
+        if reason is None or (reason == STOPPED and worker.is_stopping):
             state.done += 1
         else:
             state.failed[name] = reason
             logger.error("run %s failed: %s", name, reason)
 
 
-def _stop(crew: Sequence[_Worker]) -> None:
+def _stop(crew: Sequence[Worker]) -> None:
     """Asks every busy worker to write its checkpoint and end."""
     for worker in crew:
-        if worker.task and worker.process.pid and worker.is_alive():
-            os.kill(worker.process.pid, signal.SIGTERM)
+        worker.stop()
+        worker.pipe.close()
     for worker in crew:
         worker.process.join(timeout=GRACE_S)
 
 
-def _share(run: Path) -> float:
-    """Share of a run's steps that its status file reports."""
-    status = read_object(run / "status.json")
-    return status.get("step", 0) / max(1, status.get("steps", 1))
+def _state(run: Path) -> Running:
+    """How far a run is, by its own files."""
+    told = describe(run)
+    return Running(step=told["step"] or 0, steps=told["steps"] or 0, bpb_macro=told["bpb_macro"])
 
 
 def _list(ws: Workspace, name: str, runs: Sequence[str]) -> None:

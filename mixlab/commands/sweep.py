@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
+from mixlab.commands.options import AsJson, Device, Devices, DryRun, Overrides
 from mixlab.errors import ConfigError, MixlabError
 
 PREEMPTED = 75  # EX_TEMPFAIL: nothing is wrong, run me again
@@ -18,19 +18,24 @@ def sweep(
     overrides: Overrides = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
-    workers: Workers = CORES,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")] = None,
     device: Device = "cpu",
     devices: Devices = 1,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="In the background; `mixlab runs status` finds it.")] = False,
     optimize: Annotated[str | None, typer.Option(help="Lower this score by choosing weights, e.g. macro.")] = None,
+    halving: Annotated[
+        int | None, typer.Option(min=2, help="Stop most runs early: one in so many goes on, from point to point.")
+    ] = None,
     trials: Annotated[int, typer.Option(help="With --optimize: runs in all, those before counted.")] = 20,
 ) -> None:
     """Many runs; those already finished are not trained again."""
     from mixlab import compose, jobs, show
     from mixlab.workspace import Workspace
 
+    if halving is not None and optimize is not None:
+        raise ConfigError("--halving stops runs early, --optimize needs their final scores: choose one.")
     ws = Workspace.open()
     typed = list(overrides or [])
     file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
@@ -43,7 +48,7 @@ def sweep(
     from mixlab.results.speeds import measured
 
     options: dict[str, Any] = {"workers": workers, "fail_fast": fail_fast, "retry_failed": retry_failed}
-    code, requeue = 1, _Requeue()
+    code, requeue, notes = 1, _Requeue(), []
     try:
         with show.progress() as watch, requeue:
             if optimize is not None:
@@ -60,10 +65,19 @@ def sweep(
                     show.rehearsal(told, as_json=as_json, devices=devices)
                     code = 0
                     return
-                state = sweeping.run_all(told, ws, name=file or "adhoc", watch=watch.sweep, **options)
-                names, failed = [t.path.name for t in told], state.failed
+                names = [t.path.name for t in told]
+                options |= {"name": file or "adhoc", "watch": watch.sweep}
+                if halving is not None:
+                    from mixlab.halving import run_halving
+
+                    halved = run_halving(told, ws, eta=halving, **options)
+                    failed, notes = halved.failed, halved.sentences()
+                else:
+                    failed = sweeping.run_all(told, ws, **options).failed
         publish(ws)
         show.outcome(ws, names, failed, as_json=as_json)
+        for note in notes:
+            sys.stderr.write(f"{note}\n")
         code = 3 if failed else 0
     except KeyboardInterrupt:
         code = PREEMPTED if requeue.was_asked else 130

@@ -25,6 +25,13 @@ def pick_device(spec: TrainSpec) -> torch.device:
     return torch.device("cuda" if has_gpu and spec.device != "cpu" else "cpu")
 
 
+def gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; none without CUDA."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in seen.split(",")] if seen else [str(i) for i in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]
+
+
 def prepare_process(spec: TrainSpec, device: torch.device) -> None:
     """Threads, repeatable kernels, and memory that is kept between steps."""
     torch.set_num_threads(spec.threads)
