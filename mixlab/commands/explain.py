@@ -1,4 +1,4 @@
-"""`mixlab advise sensitivity · horizon · sizes · rivals`: what is behind the advice, and what it is worth."""
+"""`mixlab advise sensitivity · check · horizon · sizes · rivals`: what is behind the advice, and what it is worth."""
 
 import json
 from pathlib import Path
@@ -56,6 +56,36 @@ def sensitivity(
         drawn = charts_advice.effects(told, objective.sources) & charts_advice.attribution(parts, objective.sources)
         _save(chart, drawn)
     show_advice.sensitivity(told, parts, at, as_json=as_json)
+
+
+@app.command("check")
+def check(
+    sweep: Sweep = None,
+    metric: Metrics = None,
+    methods: Annotated[
+        str, typer.Option(help="By commas; the default method always takes part.")
+    ] = "gp,log-linear,lightgbm,ridge",
+    as_json: AsJson = False,
+) -> None:
+    """How well each fit foretells runs it has not seen: cross-validated figures on the lab's own runs."""
+    from dataclasses import asdict
+
+    from mixlab import show, show_advice
+    from mixlab.advise import check as checking
+    from mixlab.advise import runs
+    from mixlab.results.listing import list_runs
+    from mixlab.workspace import Workspace
+
+    used, _, _ = runs.comparable(list_runs(Workspace.open()), sweep)
+    named = [m.strip() for m in methods.split(",") if m.strip()]
+    told = checking.check(runs.table(used), runs.metrics_of(used, tuple(metric or ())), named)
+    if as_json:
+        facts = [asdict(c) for c in told]
+        for fact in facts:
+            fact["cv"] |= {k: fact["cv"][k].tolist() for k in ("predicted", "observed")}
+        show.print_json(facts)
+        return
+    show_advice.checked(told)
 
 
 @app.command("horizon")

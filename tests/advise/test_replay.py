@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mixlab.advise import replay
+from mixlab.advise.check import check
 from mixlab.errors import ConfigError, MissingError
 from tests.advise.planted import METRICS, SOURCES, sweep
 
@@ -36,6 +37,16 @@ def test_the_leaderboard_compares_methods_on_the_same_subsets(olmix):
     best, plain = lines
     assert best.behind is None and plain.behind[0] <= best.spearman - plain.spearman <= plain.behind[1]
     assert best.regret_at_5 <= best.regret_at_1 and 0 <= best.coverage_80 <= 1 and best.decision_accuracy > 0.8
+
+
+def test_the_runs_at_hand_are_checked_by_every_figure():
+    table = sweep(1, 12)[0]
+    best, plain = check(table, METRICS[:2], ["ridge"])
+    assert (best.method, plain.method) == ("gp-warped", "ridge") and best.cv.scheme == "leave one mix out"
+    assert best.behind is None and plain.behind[0] <= plain.behind[1] and -1 <= plain.cv.kendall <= 1
+    assert set(best.cv.coverage) == {0.5, 0.8, 0.95}
+    with pytest.raises(ConfigError, match="Did you mean 'ridge'"):
+        check(table, METRICS[:1], ["rigde"])
 
 
 def test_regmix_files_need_their_losses(tmp_path):
