@@ -49,7 +49,9 @@ def test_a_scarce_source_loses_weight_as_the_run_gets_longer():
     assert most.sources == tuple(start.weights)
     free = horizon.drift(table, METRICS[:1], plenty, 1000, times=(1, 8), stars=(15.4,))
     assert free[1].moved < 1e-3  # nothing is repeated: nothing drifts
-    (none,) = horizon.drift(table, METRICS[:1], dict.fromkeys(SOURCES, 600), 1000, times=(64,), stars=(15.4,), max_epochs=4)
+    (none,) = horizon.drift(
+        table, METRICS[:1], dict.fromkeys(SOURCES, 600), 1000, times=(64,), stars=(15.4,), max_epochs=4
+    )
     assert none.weights is None and "cannot fill it" in horizon.words([none], none.star)[0]
 
 
