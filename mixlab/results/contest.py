@@ -118,7 +118,7 @@ def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
             continue
         sign = 1 if bool(rows["higher_is_better"].iloc[0]) else -1
         x, y = sign * values.to_numpy(), -both.to_numpy()
-        lo, hi = decision_interval(x, y)
+        lo, hi = decision_interval(x, y, draws=300)
         lines.append({"task": task, "metric": metric, "decision_accuracy": decision_accuracy(x, y), "lo": lo, "hi": hi})
     return lines
 

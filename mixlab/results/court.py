@@ -94,7 +94,7 @@ def court_of(store: Store, run_ids: Sequence[str]) -> list[Finding]:
     curves: dict[tuple[str, str], list[list[float]]] = {}
     better: dict[str, bool] = {}
     for task, metric in sorted(set(zip(tasks["task"], tasks["metric"], strict=True))):
-        rows = tasks.query("task == @task and metric == @metric")
+        rows = tasks.query("task == @task and metric == @metric and step > 0")  # an untrained start is no checkpoint
         table = rows.pivot_table(index="run_id", columns="step", values="value", aggfunc="last").reindex(list(run_ids))
         if not table.empty and table.notna().all(axis=None):
             curves[task, metric] = table.to_numpy().tolist()
@@ -204,7 +204,7 @@ def _judge(task: str, metric: str, runs_RC: np.ndarray, higher: bool, bpb: Seque
     """R runs, C checkpoints."""
     sign = 1 if higher else -1
     last = min(5, runs_RC.shape[1])
-    snr = signal_to_noise(runs_RC[:, -last:]) if last > 1 and len(runs_RC) > 1 else None
+    snr = signal_to_noise(runs_RC[:, -last:]) if last > 2 and len(runs_RC) > 1 else None
     rho = [_spearman(run * sign) for run in runs_RC] if runs_RC.shape[1] > 2 else []
     monotonicity = float(np.mean(rho)) if rho else None
     agreement = decision_accuracy(sign * runs_RC[:, -1], -np.asarray(bpb)) if len(runs_RC) > 1 else None

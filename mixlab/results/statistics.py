@@ -188,6 +188,8 @@ def signal_to_noise(checkpoints: ArrayLike) -> float:
     """
     x = np.asarray(checkpoints, np.float64)
     last = x[:, -1]
+    if not last.mean() or not x.mean(1).all():  # an accuracy of 0 throughout: nothing to rank by
+        return 0.0
     signal = (last.max() - last.min()) / abs(last.mean())
     noise = float((x.std(1, ddof=1) / np.abs(x.mean(1))).mean())
     return float(signal / noise) if noise else math.inf
