@@ -74,7 +74,7 @@ def split(
     run_id: str,
     against: Annotated[str | None, typer.Argument(help="A second run: its paired difference, on each part.")] = None,
     found: Annotated[
-        Path, typer.Option("--contamination", help="Folder of items.parquet (`mixlab data contamination --out`).")
+        Path, typer.Option("--contamination", help="Folder of items.parquet: contamination/… in the lab.")
     ] = Path("contamination"),
     metric: Annotated[str, typer.Option(help="Of items: gold_bpb, acc_char, …")] = "gold_bpb",
     as_json: AsJson = False,

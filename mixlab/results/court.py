@@ -163,7 +163,9 @@ def _flags(found: Path) -> Any:
     """A frame of task, item, dirty; MissingError where the file is not there or is another one."""
     path = found / "items.parquet" if found.is_dir() else found
     if not path.is_file():
-        raise MissingError(f"{path} is not there: `mixlab data contamination --tasks … --out {found}` writes it.")
+        raise MissingError(
+            f"{path} is not there: `mixlab data contamination --tasks …` writes it below contamination/ in the lab."
+        )
     rows = pd.read_parquet(path)
     if not {"task", "item", "dirty"} <= set(rows.columns):
         raise MissingError(f"{path} has the columns {', '.join(rows.columns)}, not task, item and dirty.")
