@@ -1,0 +1,31 @@
+"""Charts of advice are valid Vega-Lite and say their takeaway."""
+
+import pandas as pd
+import pytest
+
+from mixlab.results import charts_advice
+from mixlab.results.charts import colours
+
+SOURCES = ["code", "wiki"]
+EFFECTS = pd.DataFrame(
+    [
+        {"metric": m, "source": s, "change": c, "lo": c - 0.001, "hi": c + 0.001}
+        for m, s, c in (("mean", "code", -0.002), ("mean", "wiki", 0.001), ("bpb_code", "code", -0.008))
+    ]
+)
+PARTS = pd.DataFrame({"metric": ["bpb_code"] * 2, "source": SOURCES, "part": [-0.25, 0.05]})
+DRIFT = pd.DataFrame({"times": [1, 1, 64, 64], "source": SOURCES * 2, "weight": [0.4, 0.6, 0.25, 0.75]})
+
+
+@pytest.mark.parametrize(
+    ("chart", "said"),
+    [
+        (charts_advice.effects(EFFECTS, SOURCES), "code lowers bpb_code most, by 0.0080"),
+        (charts_advice.attribution(PARTS, SOURCES), "bpb_code -0.2000"),
+        (charts_advice.drift(DRIFT, SOURCES), "code from 40% to 25%; wiki from 60% to 75%"),
+    ],
+)
+def test_every_chart_is_valid_and_says_its_takeaway(chart, said):
+    told = chart.to_dict()  # altair checks the schema
+    assert said in told["description"]
+    assert colours(SOURCES)["code"] in str(told)
