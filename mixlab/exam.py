@@ -143,7 +143,8 @@ def model_of(sitter: Sitter, step: int) -> MPT:
 def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT, int, int], None] | None:
     """The live suite of a run as a callable (model, step, tokens), or None without one.
 
-    Asked at step 0 and then as often as keeps its cost within 3 % of the training's: at every n-th evaluation.
+    Asked at step 0 and then as often as keeps its cost within 3 % of the training's: at every n-th evaluation. Each row
+    tells in `detail.live_cost_frac` what live tasks cost so far, step 0 included, as a share of the training so far.
     """
     if spec.evals.live_suite is None:
         return None
@@ -154,7 +155,8 @@ def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT,
         (task, requests := tokenise(task, encoder, sha, ws.requests), pack(requests, spec.model.max_seq_len, budget))
         for task in found
     ]
-    every = stride(sum(packed.size for *_, packed in asked), spec.train.tokens, spec.evals.every_tokens)
+    fed = sum(packed.size for *_, packed in asked)
+    every = stride(fed, spec.train.tokens, spec.evals.every_tokens)
     if every is None:
         logger.warning(
             "live suite '%s' is too large for a run of this length: asked at step 0 only", spec.evals.live_suite
@@ -163,8 +165,13 @@ def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT,
     def ask(model: MPT, step: int, tokens: int) -> None:
         if step and (every is None or round(tokens / spec.evals.every_tokens) % every):
             return
+        times = 1 + (tokens // (every * spec.evals.every_tokens) if every else 0)
+        share = times * fed / (3 * tokens) if tokens else None
         for task, requests, packed in asked:
-            append_lines(out / "scores.jsonl", _score(model, task, requests, packed, sha, step, tokens))
+            rows = _score(model, task, requests, packed, sha, step, tokens)
+            for row in rows:
+                row["detail"] = {**row["detail"], "live_cost_frac": share}
+            append_lines(out / "scores.jsonl", rows)
 
     return ask
 
