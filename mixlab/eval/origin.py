@@ -21,7 +21,7 @@ class Origin:
     logprobs: np.ndarray
     """(sources, vocabulary) float64, in nats; smoothed by half a count."""
 
-    def of(self, ids: Sequence[int]) -> str:
+    def of(self, ids: Sequence[int] | np.ndarray) -> str:
         """The source that gives the tokens the highest probability; the first of equals."""
         return self.sources[int(self.logprobs[:, np.asarray(ids, np.int64)].sum(1).argmax())]
 
