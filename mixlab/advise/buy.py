@@ -15,6 +15,7 @@ from mixlab.advise.gp import train_ard
 from mixlab.advise.objective import Objective
 from mixlab.advise.optimise import NEAR, minimiser
 from mixlab.advise.region import Limits
+from mixlab.advise.target import priced
 from mixlab.advise.validation import decision_accuracy
 from mixlab.advise.verdict import Wish, reachable
 from mixlab.errors import ConfigError
@@ -202,10 +203,11 @@ def _noise_of(fit: Fit) -> float:
 
 def _told(objective: Objective, mixes: np.ndarray, now: float, after: float, noise: float, dollars: float) -> Next:
     saved, many = now - after, len(mixes)
-    price = f" for ${many * dollars:,.2f}" if dollars else ""
+    price = f" for {priced(many * dollars)}" if dollars else ""
     words = f"{many} more run{'s' if many > 1 else ''}{price} would cut expected regret from {now:.4f} to {after:.4f}"
     is_worth_it = saved > KEEP * noise
-    words += f", {saved:.4f} less; one seed's noise is {noise:.4f}: " + ("go on." if is_worth_it else "stop.")
+    words += f", {saved:.4f} less" + (f" ({saved / (many * dollars):.2g} a dollar)" if dollars else "")
+    words += f"; one seed's noise is {noise:.4f}: " + ("go on." if is_worth_it else "stop.")
     names: Sequence[Mapping[str, float]] = [dict(zip(objective.sources, w, strict=True)) for w in mixes.tolist()]
     return Next(
         mixes=tuple(dict(n) for n in names),

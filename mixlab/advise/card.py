@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from mixlab.advise.target import priced
 from mixlab.errors import ConfigError
 from mixlab.types import Mixture
 
@@ -126,10 +127,10 @@ def sentences(v: Verdict) -> tuple[str, ...]:
         )
         + ".",
     ]
-    if v.epochs is not None and v.hours is not None:
+    if v.epochs is not None and v.hours is not None and v.dollars is not None:
         passes = ", ".join(f"{s} {e:.2f}" for s, e in sorted(v.epochs.items(), key=lambda item: -item[1]))
         said.append(
-            f"Epochs in the target run: {passes}; it takes about {v.hours:,.2f} device hours, ${v.dollars:,.2f}."
+            f"Epochs in the target run: {passes}; it takes about {v.hours:,.2f} device hours, {priced(v.dollars)}."
         )
     if v.widened != 1:
         said.append(f"Intervals of gains are {v.widened:.2f} times as wide as this fit's own: earlier outcomes say so.")

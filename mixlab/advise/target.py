@@ -47,3 +47,12 @@ class Target:
         told = DEVICES[self.device]
         hours = self.flops / (told.peak * told.utilisation) / 3600
         return hours, hours * told.dollars_per_hour
+
+
+def priced(dollars: float) -> str:
+    """Dollars in words, small ones to two digits.
+
+    >>> priced(1234.5), priced(0.00093)
+    ('$1,234.50', '$0.00093')
+    """
+    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.2g}"

@@ -169,6 +169,7 @@ def power(
 
     from mixlab import show_advice
     from mixlab.advise import buy, runs
+    from mixlab.advise.target import priced
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
@@ -184,7 +185,7 @@ def power(
         asked, buy.surface_of(objective), runs.designs(objective), buy.noise_sd(objective) if noise is None else noise
     )
     lines = [
-        f"{p.runs} mixes x {p.seeds} seeds (${p.dollars:,.2f}): regret {p.regret:.4f}, "
+        f"{p.runs} mixes x {p.seeds} seeds ({priced(p.dollars)}): regret {p.regret:.4f}, "
         f"{p.decision_accuracy:.0%} of clear pairs ordered rightly"
         for p in told
     ]
