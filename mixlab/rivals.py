@@ -47,7 +47,9 @@ def race(
     known = {**mixes(spec, corpora, ws), "advised": advice.verdict.mixture}
     asked = [replace(spec, name=n, mixture=m, seed=s) for n, m in known.items() for s in seeds]
     ids = _train(asked, ws, workers, watch)
-    finished = [r for r in list_runs(ws) if r["recipe"] == advice.recipe or r["run_id"] in ids]
+    rows = list_runs(ws)
+    recipes = {r["recipe"] for r in rows if r["run_id"] in ids}  # the advice may rest on runs of an older recipe
+    finished = [r for r in rows if r["recipe"] in recipes and r["state"] == "finished"]
     return table(finished, known, {**SEARCH_RUNS, "advised": len(advice.runs)})
 
 
