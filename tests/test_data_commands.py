@@ -1,6 +1,7 @@
 """`mixlab data dedup` and `mixlab data contamination`, as a user types them."""
 
 import json
+import re
 
 from tests.conftest import documents, mixlab
 
@@ -35,6 +36,8 @@ def test_spans_and_contamination_are_asked_for_by_option_or_setting(project):
     assert "Repeated spans of 50 words" in mixlab("data", "spans", *SOURCES, cwd=project).stdout
     (project / "mine.jsonl").write_text('{"context": "three words here", "continuation": "so"}', encoding="utf-8")
     told = mixlab("data", "contamination", *SOURCES, "decontamination.tasks=[mine.jsonl]", cwd=project)
-    assert told.returncode == 0 and "of 1 planted items" in " ".join(told.stdout.split()), told.stderr
+    assert told.returncode == 0, told.stderr
+    found = re.search(r"(\d+) of (\d+) planted items found", " ".join(told.stdout.split()))
+    assert found and found[1] == found[2] != "0", told.stdout
     told = mixlab("data", "contamination", *SOURCES, cwd=project)
     assert told.returncode == 2 and "give --tasks" in told.stderr
