@@ -3,6 +3,7 @@
 Reads the store and runs' files; computes nothing that results/ does not.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,6 +88,12 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         known = ", ".join(sorted({f"{row['task']} {row['metric']}" for row in scores})[:20])
         raise MissingError(f"no finished run has a score '{metric}' of '{task}'. There are: {known or 'none'}.")
     exams = sorted({row["evals_key"] for row in rows})
+    if len({json.loads(row["detail"] or "{}").get("exam") for row in rows}) > 1:
+        raise MissingError(
+            f"'{task}' was measured on other held-out documents by some of these runs (their cleaning, deduplication "
+            "or hold-out differs), so they cannot be ranked by it. Name runs prepared alike with --sweep, another "
+            "source with --task, or score all on one fixed set (docs/evaluation.md)."
+        )
     if len(exams) > 1:
         raise MissingError(f"'{task}' was asked in different ways ({', '.join(exams)}): evaluate the runs alike first.")
     values = {row["run_id"]: row["value"] for row in rows}

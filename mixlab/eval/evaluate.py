@@ -5,6 +5,7 @@ knows no model. Writes nothing: `score_rows` and `document_rows` make the lines 
 Shapes: B windows of a batch, T token ids of a window.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,7 +161,8 @@ def summarise(documents: Mapping[str, DocumentScores]) -> list[Score]:
 
     The value is -sum of log-probabilities / (ln 2 * sum of bytes); its standard error treats documents as clusters.
     A source whose model gave anything not finite has value None, and then so has the macro mean. The macro standard
-    error takes sources as independent. ConfigError if a source has no bytes to score.
+    error takes sources as independent. `detail["exam"]` is a hash over which documents were read, of what size: scores
+    of other documents cannot be compared. ConfigError if a source has no bytes to score.
     """
     scores = [_source_score(source, documents[source]) for source in sorted(documents)]
     if not scores:
@@ -175,7 +177,11 @@ def summarise(documents: Mapping[str, DocumentScores]) -> list[Score]:
         value=math.fsum(values) / len(scores) if whole else None,
         stderr=math.hypot(*errors) / len(scores) if whole and len(errors) == len(scores) else None,
         n=totals["docs"],
-        detail={"nats": math.fsum(score.detail["nats"] for score in scores) if whole else None, **totals},
+        detail={
+            "nats": math.fsum(score.detail["nats"] for score in scores) if whole else None,
+            **totals,
+            "exam": _hash([f"{score.task} {score.detail['exam']}" for score in scores]),
+        },
     )
     return [*scores, macro]
 
@@ -246,8 +252,14 @@ def _source_score(source: str, documents: DocumentScores) -> Score:
             "bytes": int(documents.bytes.sum()),
             "tokens": int(documents.tokens.sum()),
             "docs": len(documents.ids),
+            "exam": _hash([f"{n} {i}" for i, n in zip(documents.ids, documents.bytes.tolist(), strict=True)]),
         },
     )
+
+
+def _hash(parts: Sequence[str]) -> str:
+    """8 hex digits over texts in any order."""
+    return hashlib.sha256("\0".join(sorted(parts)).encode()).hexdigest()[:8]
 
 
 def _finite(value: float) -> float | None:

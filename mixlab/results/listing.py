@@ -36,8 +36,9 @@ def describe(path: Path) -> dict[str, Any]:
     """A run as plain values.
 
     `run_id, name, sweep, state, reason, seed, mixture` (its name), `weights` (source -> share), `step, steps, tokens,
-    target_tokens, tokens_per_s, bpb_macro, bpb` (source -> bits per byte), `evals_key` (which exam), `recipe` (runs
-    with the same one differ in mixture and seed alone), `n_params, wall_s, started, heartbeat` (unix seconds).
+    target_tokens, tokens_per_s, bpb_macro, bpb` (source -> bits per byte), `evals_key` (what was
+    measured), `exams` (source, or "macro" -> which held-out documents), `recipe` (runs with the same one differ in
+    mixture and seed alone), `n_params, wall_s, started, heartbeat` (unix seconds).
     Scores are the last final ones, else the last live ones; None where there is none or the model diverged. A run
     whose run.json cannot be read has state "damaged".
     """
@@ -45,7 +46,8 @@ def describe(path: Path) -> dict[str, Any]:
     last = _last_bpb(path / "scores.jsonl")
     scores = {source: _number(row.get("value")) for source, row in last.items()}
     told = {"bpb_macro": scores.pop("macro", None), "bpb": scores}
-    return told_by(path, files) | told | {"evals_key": last.get("macro", {}).get("evals_key")}
+    exams = {source: (row.get("detail") or {}).get("exam") for source, row in last.items()}
+    return told_by(path, files) | told | {"evals_key": last.get("macro", {}).get("evals_key"), "exams": exams}
 
 
 def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

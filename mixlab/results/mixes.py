@@ -42,13 +42,22 @@ def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str, evidence: Evidenc
     `rows` as `listing.list_runs` gives them. Returns JSON values: `a, b` (runs on each side), `points` (source ->
     difference of weights in percentage points), `scores` (per `task`: means `a, b`, `difference, stderr, lo, hi,
     interval, distinguishable, method`) and `words`. The noise is that of training, and of documents where `evidence`
-    has them for all runs. ConfigError if the two sat different exams: their scores cannot be compared.
+    has them for all runs. A source (and macro) whose held-out documents are not the same on both sides is left out,
+    with a word. ConfigError if nothing is left, or if the two sat different exams: they cannot be compared.
     """
     one, other = _find(rows, run_a), _find(rows, run_b)
     if one["evals_key"] != other["evals_key"]:
         raise ConfigError(
             f"'{run_a}' was scored by exam {one['evals_key']} and '{run_b}' by {other['evals_key']} (what is "
             "measured differs): score both alike first, by running both again with the same evals."
+        )
+    tasks = ["macro", *sorted(set(one["bpb"]) & set(other["bpb"]))]
+    moved = [t for t in tasks if one.get("exams", {}).get(t) != other.get("exams", {}).get(t)]
+    if len(moved) == len(tasks):
+        raise ConfigError(
+            f"'{run_a}' and '{run_b}' were measured on other held-out documents of every source (their cleaning, "
+            "deduplication or hold-out differs), so their bits per byte cannot be compared. Score both on one fixed "
+            "set: a task of type `documents` (docs/evaluation.md), `mixlab runs eval RUN RUN --suite FILE`."
         )
     like = [r for r in rows if r["evals_key"] == one["evals_key"] and r["state"] == "finished"]
     a, b = (_alike(like, run) for run in (one, other))
@@ -57,8 +66,9 @@ def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str, evidence: Evidenc
         a, b = [one], [other]
     elif len(common) >= 2:
         a, b = ([r for r in side if r["seed"] in common] for side in (a, b))
-    scores, gone = [], []
-    for task in ["macro", *sorted(set(one["bpb"]) & set(other["bpb"]))]:
+    scores = []
+    gone = [f"bpb/{task}: other held-out documents on the two sides, not compared" for task in moved]
+    for task in (t for t in tasks if t not in moved):
         noise = noise_floor(_groups(like, task)) or (evidence.noise.get(task) if evidence else None)
         found = seeds_difference(_by_seed(b, task), _by_seed(a, task), noise)
         if evidence is not None and (documents := _documents(task, a, b, evidence)) is not None:

@@ -154,6 +154,6 @@ def test_rows_are_the_lines_of_the_files():
     (row, macro) = score_rows(domain_bpb(bigram, heldout, END, 8), 7, 900, True, "e1")
     assert {"step", "tokens", "ts", "task", "metric", "value", "stderr", "n", "final", "evals_key"} <= set(row)
     assert (row["step"], row["tokens"], row["final"], row["evals_key"]) == (7, 900, True, "e1")
-    assert set(row["detail"]) == {"nats", "bytes", "tokens", "docs"} == set(macro["detail"])
+    assert set(row["detail"]) == {"nats", "bytes", "tokens", "docs", "exam"} == set(macro["detail"])
     lines = document_rows(document_scores(bigram, heldout, END, 8), 7)
     assert sum(line["nats"] for line in lines) == pytest.approx(row["detail"]["nats"])

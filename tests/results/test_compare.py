@@ -178,6 +178,20 @@ def test_different_exams_and_unknown_runs_are_refused_and_divergence_is_said():
     assert told["scores"] == [] and "bpb/macro: diverged (1 of 2)" in told["words"]
 
 
+def test_scores_of_other_held_out_documents_are_left_out_with_a_word():
+    both = {"bpb": {"wiki": 2.5, "code": 2.6}}
+    rows = [
+        row("even", 0, 2.5, exams={"macro": "1", "wiki": "1", "code": "9"}, **both),
+        row("clean", 0, 2.4, exams={"macro": "2", "wiki": "2", "code": "9"}, recipe="q", **both),
+        row("wiki", 0, 2.4, 0.75, exams={"macro": "3", "wiki": "3", "code": "8"}, **both),
+    ]
+    told = compare_mixes(rows, "even-s0", "clean-s0")
+    assert [line["task"] for line in told["scores"]] == ["bpb/code"]
+    assert "bpb/macro: other held-out documents" in told["words"] and "bpb/wiki: other" in told["words"]
+    with pytest.raises(ConfigError, match="other held-out documents of every source"):
+        compare_mixes(rows, "even-s0", "wiki-s0")
+
+
 def test_documents_add_their_noise_and_checkpoints_stand_in_for_seeds():
     rows = [row("even", 0, 2.5), row("wiki", 0, 2.4, 0.75)]
     docs = {
