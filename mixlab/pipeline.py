@@ -1,7 +1,7 @@
 """The whole journey on one page: sources → clean → dedup → hold-out → tokens → plan → train → score.
 
 Every stage is skipped if its artefact exists. `rehearse` tells what a run would be before anything is spent.
-Longer than 300 lines because only this page knows two stages' verbs.
+Everything up to tokens is one call here: data/prepare.py.
 """
 
 import functools
@@ -20,9 +20,10 @@ from filelock import FileLock
 
 import mixlab
 from mixlab import claims, exam, handover, lengths
-from mixlab.data import clean, decontaminate, dedup, shards, sources, split, substrings, tokenizer
-from mixlab.data.places import Places, places
-from mixlab.errors import ConfigError, RunFailed, SourceError
+from mixlab.data import shards, tokenizer
+from mixlab.data.places import places
+from mixlab.data.prepare import Watch, prepare
+from mixlab.errors import ConfigError, RunFailed
 from mixlab.eval import evaluate, samples
 from mixlab.mix import budget, mixture, plan
 from mixlab.mix.speed import Speed, expected
@@ -37,12 +38,10 @@ from mixlab.workspace import (
     Workspace,
     append_line,
     append_lines,
-    build,
     disk_errors,
     key_of,
     read_json,
     read_lines,
-    read_manifest,
     write_json,
 )
 
@@ -50,8 +49,6 @@ VERSION = 2
 """Of the training arithmetic: raised when the same spec would give other numbers."""
 FAILED = "failed.json"
 """Why a run failed for good, beside its files: a sweep does not try it again unasked."""
-Watch = Callable[[str, int, int], None]
-"""Told of progress: (stage and source, done, total)."""
 
 
 def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
@@ -143,90 +140,6 @@ def _price(spec: RunSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -
     if (rate := expected(spec.model, device, speeds, spec.train.precision)) is None:
         return budget.price(spec.model, planned.tokens, device)
     return budget.price(spec.model, planned.tokens, device, rate.tokens_per_s, rate.basis)
-
-
-def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
-    """Corpora ready to train on, by source name in alphabetical order: raw → clean → dedup → hold-out → tokens."""
-    at = without_repeats(spec, ws, watch)
-    build(at.split, lambda out: split.split_pool(at.texts, at.kept, spec.holdout, out))
-    texts = functools.partial(tokenizer.training_texts, at.texts, at.kept, at.split, spec.tokenizer)
-    build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads))
-    for s in spec.sources:
-        build(
-            at.tokens[s.name],
-            lambda out, s=s: shards.write_tokens(
-                s,
-                at.clean[s.name],
-                at.kept,
-                at.split,
-                at.tokenizer,
-                out,
-                _told(watch, f"tokenise {s.name}"),
-                texts=at.texts[s.name],
-                lost=_lost(at, s.name),
-            ),
-        )
-    return {n: shards.open_corpus(at.tokens[n]) for n in sorted(at.tokens)}
-
-
-def cleaned(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
-    """Places of a spec whose sources are read and cleaned."""
-    at = places(spec, ws)
-    for s in spec.sources:
-        build(at.raw[s.name], lambda out, s=s: sources.write_raw(s, ws.downloads, out, _told(watch, f"read {s.name}")))
-        profile = spec.cleaning.profile_of(s.name)
-        raw = at.raw[s.name]
-        kept = build(
-            at.clean[s.name],
-            lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, _told(watch, f"clean {n}")),
-        )
-        if not kept["docs"]:
-            reasons = ", ".join(f"{why} {n:,}" for why, n in sorted(kept["dropped"].items(), key=lambda kv: -kv[1]))
-            raise SourceError(
-                f"nothing is left of source '{s.name}' after cleaning by {profile}: all {kept['docs_in']:,} documents "
-                f"were dropped ({reasons}). Choose a looser profile: +cleaning.per_source.{s.name}=none, for instance."
-            )
-    return at
-
-
-def decontaminated(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
-    """Places of a spec in whose cleaned sources evaluation items were sought, and dealt with as it says."""
-    at, asked = cleaned(spec, ws, watch), spec.decontamination
-    if at.contamination is not None:
-        progress = _told(watch, "contamination")
-        build(at.contamination, lambda out: decontaminate.decontaminate_pool(at.clean, asked, out, progress))
-    return at
-
-
-def deduplicate(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
-    """Places of a spec whose sources are read, cleaned and deduplicated."""
-    at = decontaminated(spec, ws, watch)
-    progress = _told(watch, "dedup")
-    build(at.dedup, lambda out: dedup.dedup_pool(at.pool, spec.dedup, out, progress, shards=ws.signatures))
-    return at
-
-
-def without_repeats(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
-    """Places of a spec whose sources are deduplicated and, if it asks so, freed of repeated spans."""
-    at, asked = deduplicate(spec, ws, watch), spec.spans.min_words
-    if asked is not None:
-        cut = functools.partial(substrings.cut_repeats, at.pool, min_words=asked, dedup=at.dedup)
-        build(at.kept, lambda out: cut(out, priority=spec.dedup.priority))
-    return at
-
-
-def _lost(at: Places, source: str) -> dict[str, int]:
-    """Documents of a source that went between cleaning and tokens for other reasons than dedup and hold-out."""
-    lost = {}
-    if at.contamination is not None and at.pool is not at.clean:
-        lost["evaluation-items"] = read_manifest(at.contamination)["sources"][source]["dropped"]
-    if at.kept != at.dedup:
-        lost["repeated-spans"] = read_manifest(at.kept)["sources"][source]["emptied"]
-    return lost
-
-
-def _told(watch: Watch | None, what: str) -> Callable[[int, int], None] | None:
-    return functools.partial(watch, what) if watch else None
 
 
 def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep: str | None) -> None:

@@ -15,23 +15,25 @@ app = typer.Typer(no_args_is_help=True, help="Sources, and the corpora made of t
 @app.command("prepare")
 def prepare(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Sources → clean → dedup → hold-out → tokens."""
-    from mixlab import compose, pipeline, show
+    from mixlab import compose, show
+    from mixlab.data.prepare import prepare as corpora_of
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
     with show.progress() as watch:
-        corpora = pipeline.prepare(compose.spec_of(overrides or [], Path.cwd()), ws, watch.stage)
+        corpora = corpora_of(compose.spec_of(overrides or [], Path.cwd()), ws, watch.stage)
     show.corpora(list(corpora.values()), as_json=as_json)
 
 
 @app.command("dedup")
 def dedup(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Near-duplicates of the sources: what goes, because of what, how far to trust it (dedup.threshold=0.9 …)."""
-    from mixlab import compose, pipeline, show, show_dedup
+    from mixlab import compose, show, show_dedup
+    from mixlab.data.prepare import deduplicate
     from mixlab.workspace import Workspace, read_manifest
 
     with show.progress() as watch:
-        at = pipeline.deduplicate(compose.spec_of(overrides or [], Path.cwd()), Workspace.open(), watch.stage)
+        at = deduplicate(compose.spec_of(overrides or [], Path.cwd()), Workspace.open(), watch.stage)
     show_dedup.dedup(read_manifest(at.dedup), at.dedup, as_json=as_json)
 
 
@@ -46,7 +48,8 @@ def contamination(
     as_json: AsJson = False,
 ) -> None:
     """Evaluation items in the cleaned sources: which, where, how much (as decontamination.tasks=[…] .policy=drop)."""
-    from mixlab import compose, pipeline, show, show_dedup
+    from mixlab import compose, show, show_dedup
+    from mixlab.data.prepare import decontaminated
     from mixlab.errors import ConfigError
     from mixlab.workspace import Workspace, read_manifest
 
@@ -58,7 +61,7 @@ def contamination(
             "no evaluation items are named: give --tasks FILE_OR_FOLDER, or decontamination.tasks=[FILE]."
         )
     with show.progress() as watch:
-        at = pipeline.decontaminated(spec, Workspace.open(), watch.stage)
+        at = decontaminated(spec, Workspace.open(), watch.stage)
     assert at.contamination is not None
     show_dedup.contamination(read_manifest(at.contamination), at.contamination, as_json=as_json)
 
@@ -70,12 +73,13 @@ def spans(
     as_json: AsJson = False,
 ) -> None:
     """Repeated spans in the documents that dedup keeps: how many words are cut, per source (as spans.min_words=50)."""
-    from mixlab import compose, pipeline, show, show_dedup
+    from mixlab import compose, show, show_dedup
+    from mixlab.data.prepare import without_repeats
     from mixlab.workspace import Workspace, read_manifest
 
     spec = compose.spec_of([*(overrides or []), f"spans.min_words={min_words}"], Path.cwd())
     with show.progress() as watch:
-        at = pipeline.without_repeats(spec, Workspace.open(), watch.stage)
+        at = without_repeats(spec, Workspace.open(), watch.stage)
     show_dedup.spans(read_manifest(at.kept), at.kept, as_json=as_json)
 
 
