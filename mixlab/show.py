@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -234,6 +235,11 @@ def doctor(report: Mapping[str, Any], *, as_json: bool) -> bool:
         ]
         table(f"mixlab {report['mixlab']}", ("what", "found", "state", "what to do"), rows)
     return all(c["is_ok"] for c in checks if c["is_needed"])
+
+
+def folder(ws: Workspace, name: str) -> Path:
+    """Directory of the run that `find` finds."""
+    return ws.root / "runs" / find(ws, name)["run_id"]
 
 
 def find(ws: Workspace, name: str) -> Mapping[str, Any]:

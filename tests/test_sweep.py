@@ -154,7 +154,7 @@ def test_what_failed_for_good_is_told_and_tried_again_only_when_asked(project):
 def test_halving_leaves_the_worse_half_behind_and_trains_the_rest_to_the_same_bits(project):
     """Lock-step: all to a quarter of the tokens, two to the half, one to the end; asked again, nothing is done."""
     ws, calm = Workspace.open(project / "lab"), Workspace.open(project / "calm")
-    typed = [*TINY, "train.max_epochs=1000", "train.tokens=131072", "evals.every_tokens=65536", "mixture=weights"]
+    typed = [*TINY, "train.max_epochs=1000", "train.tokens=262144", "evals.every_tokens=65536", "mixture=weights"]
     mixes = [f"mixture.weights={{prose: {p}, lists: {1 - p}}}" for p in (0.0, 0.3, 0.5, 0.9)]
     told = sweep.rehearse_all([spec_of([*typed, mix], project) for mix in mixes], ws)
     for _ in range(2):

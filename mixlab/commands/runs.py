@@ -104,7 +104,7 @@ def evaluate(
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    runs = [ws.root / "runs" / showing.find(ws, name)["run_id"] for name in run_ids]
+    runs = [showing.folder(ws, name) for name in run_ids]
     show_tasks.scores(exam.sit_together(runs, ws, suite, tasks), as_json=as_json)
 
 
@@ -121,7 +121,7 @@ def samples(
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    run = showing.folder(ws, run_id)
     show_tasks.unprompted(unprompted.audit(run, ws, count, copied=copied), as_json=as_json)
 
 
@@ -141,7 +141,7 @@ def export(
     if to != "hf":
         raise ConfigError(f"--to {to} is not known.{nearest(to, ['hf'])}")
     ws = Workspace.open()
-    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    run = showing.folder(ws, run_id)
     done = handover.export_run(run, ws, folder.absolute())
     if as_json:
         showing.print_json({"path": done.path, "largest_logit_difference": done.difference, "notes": done.notes})
@@ -194,7 +194,7 @@ def tail(
     if (log := ws.jobs / name / "log.txt").exists():
         path = log
     else:
-        path = ws.root / "runs" / showing.find(ws, name)["run_id"] / "metrics.jsonl"
+        path = showing.folder(ws, name) / "metrics.jsonl"
     for line in jobs.tail(path).splitlines()[-lines:]:
         showing.say(line)
 
@@ -207,7 +207,7 @@ def lineage(run_id: str, as_json: AsJson = False) -> None:
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    told = tracing.lineage(ws.root / "runs" / showing.find(ws, run_id)["run_id"], ws)
+    told = tracing.lineage(showing.folder(ws, run_id), ws)
     if as_json:
         showing.print_json(told)
     else:
@@ -227,7 +227,7 @@ def rerun(run_id: str, as_json: AsJson = False) -> None:
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    told = tracing.rerun(ws.root / "runs" / showing.find(ws, run_id)["run_id"], ws)
+    told = tracing.rerun(showing.folder(ws, run_id), ws)
     if as_json:
         showing.print_json(told)
     else:
@@ -247,7 +247,7 @@ def lengths(run_id: str, as_json: AsJson = False) -> None:
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    run = ws.root / "runs" / showing.find(ws, run_id)["run_id"]
+    run = showing.folder(ws, run_id)
     found = longer.by_length(run, ws)
     if as_json:
         showing.print_json([asdict(length) for length in found])

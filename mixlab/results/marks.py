@@ -94,7 +94,7 @@ RUN_BPB = """SELECT run_id, step, tokens, is_final, evals_key,
        CASE WHEN bool_and(bpb IS NOT NULL) AND sum(coalesce(weight_frac, 0)) > 0
             THEN sum(bpb * coalesce(weight_frac, 0)) / sum(coalesce(weight_frac, 0)) END AS mix_weighted,
        CASE WHEN bool_and(bpb IS NOT NULL) THEN max(bpb) END AS worst,
-       CASE WHEN bool_and(bpb IS NOT NULL) THEN arg_max(domain, bpb) END AS worst_domain
+       CASE WHEN bool_and(bpb IS NOT NULL) THEN first(domain ORDER BY bpb DESC, domain) END AS worst_domain
     FROM (FROM domain_bpb WHERE NOT is_external
           QUALIFY row_number() OVER (PARTITION BY run_id, step, is_final, evals_key, domain ORDER BY time_utc DESC) = 1)
     LEFT JOIN (SELECT run_id, source AS domain, weight_frac FROM mix_component) USING (run_id, domain)

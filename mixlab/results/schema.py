@@ -120,7 +120,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
     return {
         **marks.MARKS,
         "metric": metric_sql(metrics),
-        "mix": """SELECT mix_id, arg_min(mixture, created_at) AS name, min(created_at) AS created_at, count(*) AS n_runs
+        "mix": """SELECT mix_id, first(mixture ORDER BY created_at, mixture) AS name, min(created_at) AS created_at,
+                   count(*) AS n_runs
             FROM run WHERE mix_id IS NOT NULL GROUP BY mix_id""",
         "run_best": """SELECT run_id, name, min(value) FILTER (WHERE isfinite(value)) AS least,
                    max(value) FILTER (WHERE isfinite(value)) AS most,

@@ -18,21 +18,10 @@ from mixlab.data.dedup import dedup_pool, near_duplicates
 from mixlab.data.documents import write_docs
 from mixlab.errors import ConfigError, SourceError
 from mixlab.types import Dedup, Document
+from tests.data.texts import edited, text
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "dedup"
 DEFAULT = Dedup()
-WORDS = [f"word{i}" for i in range(2000)]
-
-
-def text(seed: int, size: int = 60) -> str:
-    return " ".join(np.random.default_rng(seed).choice(WORDS, size))
-
-
-def edited(base: str, *places: int) -> str:
-    parts = base.split()
-    for place in places:
-        parts[place] = f"new{place}"
-    return " ".join(parts)
 
 
 def pool(tmp_path: Path, sources: dict[str, dict[str, str]], file_bytes: int = 10**6) -> dict[str, Path]:

@@ -22,19 +22,7 @@ from mixlab.data.documents import write_docs
 from mixlab.data.evidence import planted
 from mixlab.errors import ConfigError, EnvironmentFault, SourceError
 from mixlab.types import Dedup, Document
-
-WORDS = [f"word{i}" for i in range(2000)]
-
-
-def text(seed: int, size: int = 80) -> str:
-    return " ".join(np.random.default_rng(seed).choice(WORDS, size))
-
-
-def edited(base: str, *places: int) -> str:
-    parts = base.split()
-    for place in places:
-        parts[place] = f"new{place}"
-    return " ".join(parts)
+from tests.data.texts import WORDS, edited, text
 
 
 def laid(folder: Path, docs: dict[str, str], per_file: int = 20) -> Path:

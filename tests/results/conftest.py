@@ -1,5 +1,6 @@
 """A small lab made by hand: run directories as training writes them, prepared sources, a sweep."""
 
+import json
 import os
 import socket
 import time
@@ -11,6 +12,15 @@ import pytest
 from mixlab.workspace import Workspace, append_line, write_json
 
 BEGAN = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict:
+    """Reference vectors of the paired statistics."""
+    path = Path(__file__).parents[3] / "shared" / "golden" / "eval_metrics" / "stats.json"
+    if not path.exists():
+        pytest.skip(f"reference vectors are not here: {path}")
+    return json.loads(path.read_text())
 
 
 @pytest.fixture

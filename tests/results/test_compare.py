@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +16,6 @@ from mixlab.results.compare import (
     seeds_difference,
 )
 from mixlab.results.mixes import Evidence, compare_mixes
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "eval_metrics" / "stats.json"
-
-
-@pytest.fixture(scope="module")
-def golden():
-    if not GOLDEN.exists():
-        pytest.skip(f"reference vectors are not here: {GOLDEN}")
-    return json.loads(GOLDEN.read_text())
 
 
 def test_paired_differences_equal_the_reference(golden):

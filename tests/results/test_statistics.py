@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -8,15 +5,6 @@ from mixlab.errors import ConfigError, MissingError
 from mixlab.results import statistics as st
 from mixlab.results.compare import noise_floor, seeds_difference
 from mixlab.seeds import generator
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "eval_metrics" / "stats.json"
-
-
-@pytest.fixture(scope="module")
-def golden():
-    if not GOLDEN.exists():
-        pytest.skip(f"reference vectors are not here: {GOLDEN}")
-    return json.loads(GOLDEN.read_text())
 
 
 def test_shares_pairs_clusters_and_decisions_equal_the_reference_vectors(golden):
