@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mixlab import jobs
 from mixlab.errors import MissingError, nearest
 from mixlab.results.health import headline, health
 from mixlab.results.listing import list_runs
@@ -48,7 +49,7 @@ SHOWN = 2  # running runs named in the line of progress
 
 
 class Watcher:
-    """Draws progress of stages and sweeps with rate and ETA; does nothing where stderr is no terminal."""
+    """Draws progress of stages and sweeps with rate and ETA on a terminal; a job writes it down for who looks in."""
 
     def __init__(self, bars: Progress | None) -> None:
         self.bars = bars
@@ -71,6 +72,7 @@ class Watcher:
         self._move(what, part, state.total - state.cached, task="sweep")
 
     def _move(self, what: str, done: float, total: float, task: str | None = None) -> None:
+        jobs.report(what, done, total)
         if self.bars is None:
             return
         task = task or what

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mixlab import claims, jobs, pipeline
+from mixlab import claims, pipeline
 from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places
 from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
@@ -117,8 +117,6 @@ def run_all(
             if fail_fast and state.failed:
                 _stop(crew)
                 break
-            if jobs.is_cancelled():
-                raise KeyboardInterrupt
     except KeyboardInterrupt:
         grace = 0.0  # should a second one come while they stop
         _stop(crew)

@@ -132,6 +132,11 @@ class Workspace:
         """What the app and the CLI started in the background."""
         return self.root / "jobs"
 
+    @property
+    def drafts(self) -> Path:
+        """What the app's pages are being filled with, one JSON file a page."""
+        return self.root / "drafts"
+
 
 def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
     """Manifest of the artefact at `path`; `write(tmp)` makes it and returns its facts, unless it is there already.

@@ -48,6 +48,12 @@ def sources() -> pd.DataFrame:
     return _sources(str(ws.root), _stamp([ws.database, *ws.root.glob("tokens/*/manifest.json")]))
 
 
+def source_names() -> list[str]:
+    """Every source that the lab's corpora or runs know, by name: the colours of all pages hang on this list."""
+    ran = [str(c).removeprefix("w_") for c in runs().columns if str(c).startswith("w_")]
+    return sorted({*sources()["source"], *ran})
+
+
 def scores(run_ids: Sequence[str]) -> pd.DataFrame:
     """Held-out bits per byte over training, long: run_id, tokens, domain (source or `macro`), value."""
     ws = Workspace.open()

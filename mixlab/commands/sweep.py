@@ -48,7 +48,7 @@ def sweep(
     from mixlab.results.speeds import measured
 
     options: dict[str, Any] = {"workers": workers, "fail_fast": fail_fast, "retry_failed": retry_failed}
-    code, requeue, notes = 1, _Requeue(), []
+    requeue, notes = _Requeue(), []
     try:
         with show.progress() as watch, requeue:
             if optimize is not None:
@@ -63,7 +63,6 @@ def sweep(
                 told = sweeping.rehearse_all(specs, ws, watch.stage, device=device, speeds=speeds)
                 if dry_run:
                     show.rehearsal(told, as_json=as_json, devices=devices)
-                    code = 0
                     return
                 names = [t.path.name for t in told]
                 options |= {"name": file or "adhoc", "watch": watch.sweep}
@@ -78,20 +77,13 @@ def sweep(
         show.outcome(ws, names, failed, as_json=as_json)
         for note in notes:
             sys.stderr.write(f"{note}\n")
-        code = 3 if failed else 0
     except KeyboardInterrupt:
-        code = PREEMPTED if requeue.was_asked else 130
-        if code == PREEMPTED:
+        if requeue.was_asked:
             sys.stderr.write("stopped by SIGTERM: checkpoints are written; the same command continues.\n")
-            sys.exit(code)
+            sys.exit(PREEMPTED)
         raise
-    except MixlabError as e:
-        code = e.exit_code
-        raise
-    finally:
-        jobs.ended(code)
-    if code:
-        sys.exit(code)
+    if failed:
+        sys.exit(3)
 
 
 class _Requeue:

@@ -1,11 +1,25 @@
-"""A project directory with a lab in it, empty or synthetic, and the app pointed at it."""
+"""Project directories with a lab in each, and the app pointed at one of them.
 
+Three states that every page is tested in: `project` (an empty lab), `demo_lab` (what the demo leaves, all finished),
+`lab` (five runs, one of them live and one failed). Each test has a copy of its own: it may write and break things.
+"""
+
+import shutil
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
-from tests.app.synthetic_lab import make_lab
+from tests.app.synthetic_lab import make_demo, make_lab
+
+
+@pytest.fixture(scope="session")
+def made_labs(tmp_path_factory) -> Path:
+    """The labs, written once: `lab` and `demo_lab`. Copy, do not write."""
+    root = tmp_path_factory.mktemp("labs")
+    make_lab(root / "lab")
+    make_demo(root / "demo_lab")
+    return root
 
 
 @pytest.fixture
@@ -18,7 +32,14 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def lab(project) -> Path:
+def lab(project, made_labs) -> Path:
     """A lab with four prepared sources and five runs: three finished (two seeds of one mix), one live, one failed."""
-    make_lab(project / "lab")
+    shutil.copytree(made_labs / "lab", project / "lab")
+    return project / "lab"
+
+
+@pytest.fixture
+def demo_lab(project, made_labs) -> Path:
+    """A lab as the demo leaves it: four prepared sources, seventeen finished runs, a verdict."""
+    shutil.copytree(made_labs / "demo_lab", project / "lab")
     return project / "lab"

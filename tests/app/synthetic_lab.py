@@ -33,8 +33,7 @@ VERDICT = {
 
 def make_lab(root: Path) -> None:
     """Writes the lab below `root`: three finished runs (two seeds of one mix), one live, one failed, and a verdict."""
-    for name, (licence, tokens) in SOURCES.items():
-        _source(root, name, licence, tokens)
+    _sources(root)
     uniform = dict.fromkeys(SOURCES, 0.25)
     natural = {s: t / sum(t for _, t in SOURCES.values()) for s, (_, t) in SOURCES.items()}
     codeish = {"books": 0.1, "code": 0.7, "docs": 0.1, "wiki": 0.1}
@@ -44,6 +43,31 @@ def make_lab(root: Path) -> None:
     _run(root, "code-x2", 0, "aaaa0004", codeish, "running", upto=120)
     _run(root, "broken", 0, "aaaa0005", codeish, "failed", upto=40)
     _json(root / "verdict.json", VERDICT)
+
+
+def make_demo(root: Path) -> None:
+    """Writes a lab like the one that the demo leaves: twelve mixes and three seeds of the recommended and natural one.
+
+    Everything is finished, and bits per byte fall smoothly with the weights, so that a fit has something to find.
+    """
+    _sources(root)
+    natural = {s: t / sum(t for _, t in SOURCES.values()) for s, (_, t) in SOURCES.items()}
+    _run(root, "demo-natural", 0, "bbbb0000", natural, "finished", samples=True)
+    for i in range(1, 12):
+        drawn = np.random.default_rng(i).dirichlet([1.0] * len(SOURCES)).round(3)
+        drawn[-1] = 1 - drawn[:-1].sum()
+        mix = dict(zip(SOURCES, drawn.tolist(), strict=True))
+        _run(root, f"demo-d{i:02d}", 0, f"bbbb{i:04x}", mix, "finished")
+    for seed in (1, 2):
+        _run(root, "demo-natural", seed, f"cccc{seed:04x}", natural, "finished")
+    for seed in (0, 1, 2):
+        _run(root, "demo-recommended", seed, f"dddd{seed:04x}", VERDICT["mixture"]["weights"], "finished")
+    _json(root / "verdict.json", VERDICT)
+
+
+def _sources(root: Path) -> None:
+    for name, (licence, tokens) in SOURCES.items():
+        _source(root, name, licence, tokens)
 
 
 def _source(root: Path, name: str, licence: str, tokens: int) -> None:
@@ -69,7 +93,7 @@ def _run(
     draws = [_draw(source, weight) for source, weight in weights.items()]
     _json(path / "plan.json", {"tokens": TOKENS, "seq_len": 128, "sequences": 3515, "draws": draws})
     at = {"state": state, "step": upto, "steps": STEPS[-1], "tokens": TOKENS * upto // STEPS[-1], "tokens_per_s": 3e4}
-    beat = {"heartbeat": time.time() + 600 if state == "running" else BEGAN}  # a live run stays live for the tests
+    beat = {"heartbeat": time.time() + 86_400 if state == "running" else BEGAN}  # a live run stays live for the tests
     reason = {"reason": "loss is not finite"} if state == "failed" else {}
     _json(path / "status.json", at | beat | {"pid": os.getpid(), "host": socket.gethostname()} | reason)
     _lines(path / "metrics.jsonl", [_metric(step) for step in range(0, upto + 1, 5)])

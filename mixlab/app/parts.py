@@ -1,0 +1,145 @@
+"""What every page is made of: commands, empty states, errors, ages, charts with words, untrusted text, launch buttons.
+
+Draws; reads and starts jobs through mixlab.jobs, nothing else. Colours come from results/charts.py: one for each source
+of the lab on every page (`palette`).
+"""
+
+import shlex
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mixlab import jobs
+from mixlab.app import lab
+from mixlab.errors import MixlabError
+from mixlab.results.charts import colours
+from mixlab.workspace import Workspace
+
+
+def text_of(words: Sequence[str] | str) -> str:
+    """The shell line of a command: words after `mixlab`, quoted where a shell wants it; a text is left as it is.
+
+    >>> text_of(["run", "mixture=even", "name=a b"]), text_of("mixlab app")
+    ("mixlab run mixture=even 'name=a b'", 'mixlab app')
+    """
+    return words if isinstance(words, str) else shlex.join(["mixlab", *words])
+
+
+def command(words: Sequence[str] | str, says: str | None = None) -> None:
+    """The equivalent command, copyable; `says` is a caption above it."""
+    if says:
+        st.caption(says)
+    st.code(text_of(words), language="bash", wrap_lines=True)
+
+
+def empty(title: str, what_to_do: str, *, command: Sequence[str] | str | None = None) -> None:
+    """The state of a page that has nothing to show: what is missing, what to do, the exact command."""
+    with st.container(border=True):
+        st.subheader(title, anchor=False)
+        st.write(what_to_do)
+        if command is not None:
+            st.code(text_of(command), language="bash", wrap_lines=True)
+
+
+def problem(error: Exception, where: str = "This page cannot be shown") -> None:
+    """An error in words: what and where, the message that says what to do, the traceback folded.
+
+    A mistake of ours is shown as one, with the way to report it; AppTest finds it under `at.exception`.
+    """
+    is_users = isinstance(error, MixlabError)
+    st.error(
+        "The message below says what is wrong and what to do."
+        if is_users
+        else "This is a mistake in mixlab, not in your lab: nothing was changed. Reload; if it stays, report it with "
+        "the text below and the output of `mixlab doctor`.",
+        title=where,
+        icon=":material/error:",
+    )
+    st.code(lab.visible(str(error) or type(error).__name__), language=None, wrap_lines=True)
+    with st.expander("Traceback"):
+        if is_users:
+            st.code(lab.visible("".join(traceback.format_exception(error))), language=None, wrap_lines=True)
+        else:
+            st.exception(error)
+
+
+@contextmanager
+def guarded(where: str = "This part cannot be shown") -> Iterator[None]:
+    """Draws what goes wrong inside the block as `problem`, so that the rest of the page goes on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # shown whole; Streamlit's own control flow is no Exception
+        problem(error, where)
+
+
+def age(stamp: float | None, now: float | None = None) -> str:
+    """How old something is; `stamp` in unix seconds.
+
+    >>> age(100.0, now=104.2), age(100.0, now=1000.0), age(100.0, now=90_100.0), age(None)
+    ('updated 4 s ago', 'updated 15 min ago', 'updated 25 h ago', 'never updated')
+    """
+    if stamp is None:
+        return "never updated"
+    return f"updated {span(max(0.0, (time.time() if now is None else now) - stamp))} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its best whole unit.
+
+    >>> span(4.2), span(119), span(7200), span(90_000), span(400_000)
+    ('4 s', '119 s', '120 min', '25 h', '5 days')
+    """
+    for size, unit, most in ((1, "s", 120), (60, "min", 121), (3600, "h", 72)):
+        if round(seconds / size) < most:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds / 86_400)} days"
+
+
+def chart(altair_chart: Any, alt: str | None = None, *, key: str, height: int | None = None, **options: Any) -> Any:
+    """A chart as wide as its place, with its takeaway in words: `alt`, else the chart's own description.
+
+    `options` go to st.altair_chart (on_select, selection_mode); so does what comes back.
+    """
+    said = alt or getattr(altair_chart, "description", None)
+    if not isinstance(said, str) or not said:
+        raise ValueError(f"the chart '{key}' has no words: give alt or a description")
+    tall = {} if height is None else {"height": height}
+    return st.altair_chart(altair_chart, key=key, width="stretch", alt=said, **tall, **options)
+
+
+def untrusted(text: str, *, height: int | None = None) -> None:
+    """Text of documents and models, as it is: no markdown, no HTML; control and direction characters written out."""
+    tall: dict[str, Any] = {} if height is None else {"height": height}
+    st.code(lab.visible(text), language=None, wrap_lines=True, **tall)
+
+
+def palette() -> Mapping[str, str]:
+    """Source -> its colour, over all sources that the lab's corpora and runs know: the same on every page."""
+    return colours(lab.source_names())
+
+
+def launch(words: Sequence[str], *, key: str, label: str, primary: bool = True, disabled: bool = False) -> str | None:
+    """A button that starts `mixlab <words>` detached, with the command under it; the id of the job, if there is one.
+
+    `key` names the work: a second click, another tab or another server finds the job that runs, or ran to its end,
+    instead of starting it twice. Equal work must have an equal key, other work another (jobs.work_key).
+    """
+    ws = Workspace.open()
+    kind: Any = "primary" if primary else "secondary"
+    if st.button(label, key=f"launch-{key}", type=kind, icon=":material/play_arrow:", disabled=disabled):
+        _, is_new = jobs.launch_once(ws, words, key)
+        st.toast("Started." if is_new else "It is there already: nothing was started twice.")
+    command(words, "The same in a shell:")
+    return jobs.found(ws, key)
+
+
+def linked(page: str, label: str, icon: str, *, query: Mapping[str, str] | None = None) -> None:
+    """A link to another page of the app by the name of its file, e.g. `linked("runs", "All runs", ":material/…:")`."""
+    path = Path(__file__).with_name("pages_") / f"{page}.py"
+    if path.exists():
+        st.page_link(path, label=label, icon=icon, query_params=dict(query or {}))
