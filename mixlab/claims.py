@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from mixlab.errors import EnvironmentFault, MissingError
 from mixlab.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,23 @@ def hold(ws: Workspace, run: str, is_done: Callable[[], bool]) -> Iterator[None]
             _write(mine, {**_me(), "released": True})
 
 
+def stop(ws: Workspace, run: str) -> None:
+    """Asks the process of this machine that trains the run to write a checkpoint and stop.
+
+    MissingError if no process trains it; EnvironmentFault if it is one of another machine, which no signal reaches.
+    """
+    last = _last(ws, run)
+    told = {} if last is None else _read(last)
+    if told and not told.get("released") and told.get("host") != socket.gethostname():
+        raise EnvironmentFault(
+            f"{run} is trained on {told['host']}, and this is {socket.gethostname()}. Cancel it there, or cancel its "
+            "job: `mixlab runs status` lists the jobs."
+        )
+    if last is None or not _may_live(last):
+        raise MissingError(f"nobody trains {run} now, so nothing was cancelled. `mixlab runs status` tells what runs.")
+    os.kill(told["pid"], signal.SIGTERM)
+
+
 def _take(ws: Workspace, run: str, last: Path | None) -> Path | None:
     """The claim of the attempt after `last` if we win it, else None."""
     number = 0 if last is None else int(last.suffix[1:]) + 1
@@ -118,18 +137,21 @@ def _beat(ws: Workspace, run: str, mine: Path, over: threading.Event) -> None:
 
 def _may_live(claim: Path) -> bool:
     """False if the attempt has ended, or its process is gone from this machine; another machine's may live."""
-    try:
-        told = json.loads(claim.read_bytes())
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return False  # made whole by link(): only damage of the disk leaves less
-    if told.get("released"):
+    told = _read(claim)
+    if not told or told.get("released"):
         return False
     here = _me()
     if any(told.get(k) != here[k] for k in ("host", "boot")):
         return told.get("host") != here["host"]  # this machine, before it was restarted: gone
     return born(told["pid"]) == told["born"] and told["pid"] != here["pid"]
+
+
+def _read(claim: Path) -> dict[str, Any]:
+    """What a claim says; nothing if it is gone, or damaged: it is made whole by link(), so only a disk leaves less."""
+    try:
+        return json.loads(claim.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def born(pid: int) -> str | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mixlab import lineage, optimize, pipeline, show
+from mixlab import again, lineage, optimize, pipeline, show
 from mixlab.compose import spec_of
 from mixlab.errors import ConfigError
 from mixlab.workspace import Workspace, append_line, read_lines
@@ -38,9 +38,9 @@ def test_a_run_is_traced_to_its_sources_and_comes_out_the_same_again(project):
     steps = {s["what"]: s for s in lineage.lineage(out, ws)["steps"]}
     assert {"mixture", "git commit", "versions", "machine", "dedup", "tokens of prose", "source lists"} <= set(steps)
     assert all(s["state"] in ("", "there") for s in steps.values())
-    assert lineage.rerun(out, ws)["is_identical"]
+    assert again.rerun(out, ws)["is_identical"]
     row = read_lines(out / "metrics.jsonl")[-1]
     row["m"]["loss/train"] += 1e-6
     append_line(out / "metrics.jsonl", row)
-    told = lineage.rerun(out, ws)
+    told = again.rerun(out, ws)
     assert not told["is_identical"] and "curves differ" in told["words"][0]

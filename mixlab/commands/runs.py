@@ -12,15 +12,22 @@ app = typer.Typer(no_args_is_help=True, help="What came out.")
 
 @app.command("ls")
 def ls(
-    as_json: AsJson = False, sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only this sweep.")] = None
+    as_json: AsJson = False,
+    sweep_name: Annotated[str | None, typer.Option("--sweep", help="Only this sweep.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
+    starred: Annotated[bool, typer.Option("--starred", help="Only starred runs.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs too.")] = False,
 ) -> None:
     """Every run, the best macro bits per byte first."""
     from mixlab import show as showing
+    from mixlab.results.annotations import remarks
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    rows = [r for r in list_runs(Workspace.open()) if sweep_name in (None, r["sweep"])]
-    showing.runs(rows, as_json=as_json)
+    ws = Workspace.open()
+    rows = [{**r, **remarks(ws.root / "runs" / r["run_id"])} for r in list_runs(ws) if sweep_name in (None, r["sweep"])]
+    rows = [r for r in rows if (archived or not r["is_archived"]) and (r["is_starred"] or not starred)]
+    showing.runs([r for r in rows if tag is None or tag in r["tags"]], as_json=as_json)
 
 
 @app.command("show")
@@ -98,8 +105,8 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Task scores for finished runs, without training again; what was asked before is not asked again."""
-    from mixlab import exam, show_tasks
+    """Task scores and samples of finished runs, without training again; what was asked before is not asked again."""
+    from mixlab import exam, show_tasks, unprompted
     from mixlab import show as showing
     from mixlab.workspace import Workspace
 
@@ -169,17 +176,6 @@ def status(as_json: AsJson = False) -> None:
     showing.table("Runs that have not finished", ("run", "state", "step", "of", "macro bpb", "reason"), rows)
 
 
-@app.command("cancel")
-def cancel(job: Annotated[str, typer.Argument(help="As `mixlab runs status` lists it.")]) -> None:
-    """Asks a detached sweep to write its checkpoints and stop."""
-    from mixlab import jobs
-    from mixlab import show as showing
-    from mixlab.workspace import Workspace
-
-    jobs.cancel(Workspace.open(), job)
-    showing.say(f"{job} is asked to stop; the same sweep command continues it.")
-
-
 @app.command("tail")
 def tail(
     name: Annotated[str, typer.Argument(help="A run or a job.")],
@@ -221,13 +217,13 @@ def rerun(run_id: str, as_json: AsJson = False) -> None:
     """Trains a run once more, beside the lab, and compares every number; exit code 1 if one differs."""
     import sys
 
-    from mixlab import lineage as tracing
+    from mixlab import again
     from mixlab import show as showing
     from mixlab.errors import RunFailed
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    told = tracing.rerun(showing.folder(ws, run_id), ws)
+    told = again.rerun(showing.folder(ws, run_id), ws)
     if as_json:
         showing.print_json(told)
     else:

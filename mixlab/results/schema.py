@@ -18,7 +18,7 @@ from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
 from mixlab.workspace import MANIFEST, Workspace
 
-VERSION = 3
+VERSION = 4
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -93,6 +93,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "run_best": ("metric",),
     "leaderboard": ("run_wide",),
     "lineage_edge": ("run",),
+    "remark": ("annotation",),
     **marks.PARTS,
 }
 """view -> the tables and views before it that it is made of; their SQL: `views_sql`."""
@@ -111,7 +112,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
 
     `metric`: one row a number; `mix`: one row a mixture; `score_last`: the last final, else the last live score of each
     task; `run_wide`: one row a run, a column per source; `run_best`: min, max, last of each metric, finite values only;
-    `leaderboard`: one row a mix of finished runs, best first; `lineage_edge`: which corpora a run was made of.
+    `leaderboard`: one row a mix of finished runs, best first; `lineage_edge`: which corpora a run was made of;
+    `remark`: one row a run of which a person said something, as results/annotations.py tells it.
     """
     bpb = [f"max(value) FILTER (WHERE task = {literal('bpb/' + s)}) AS {quoted('bpb_' + s)}" for s in sources]
     weight = [f"max(weight_frac) FILTER (WHERE source = {literal(s)}) AS {quoted('w_' + s)}" for s in sources]
@@ -130,6 +132,11 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
         "lineage_edge": """SELECT run_id AS child, c.key || '-' || c.value AS parent
             FROM (SELECT run_id, unnest(map_entries(CAST(config::JSON->'corpora' AS MAP(VARCHAR, VARCHAR)))) AS c
                   FROM run)""",
+        "remark": """SELECT run_id, bool_or(kind = 'star' AND value = 'on') AS is_starred,
+                   bool_or(kind = 'archive' AND value = 'on') AS is_archived,
+                   string_agg(key, ', ' ORDER BY key) FILTER (WHERE kind = 'tag' AND value = 'on') AS tags,
+                   max(value) FILTER (WHERE kind = 'note' AND value <> '') AS note
+            FROM annotation GROUP BY run_id""",
         "score_last": """SELECT * FROM score QUALIFY row_number() OVER (
             PARTITION BY run_id, task, metric ORDER BY is_final DESC, step DESC, time_utc DESC) = 1""",
         "run_wide": f"""SELECT run.* EXCLUDE (config, path), s.* EXCLUDE (run_id), w.* EXCLUDE (run_id), run.path

@@ -58,8 +58,11 @@ class Store:
         """One row a run, oldest first: `run_id, name, sweep, state, seed, step, seen_tokens, target_tokens, …`.
 
         Scores: `bpb_macro, bpb_macro_stderr` and one `bpb_<source>` per source; weights: one `w_<source>` (0-1).
+        What people said of it: `is_starred, is_archived, tags` (joined by ", "), `note`.
         """
-        return self.sql("SELECT * FROM run_wide ORDER BY created_at, run_id")
+        return self.sql("""SELECT * REPLACE (coalesce(is_starred, false) AS is_starred,
+                                             coalesce(is_archived, false) AS is_archived)
+                           FROM run_wide LEFT JOIN remark USING (run_id) ORDER BY created_at, run_id""")
 
     def metrics(self, run_ids: Sequence[str] | None = None, names: Sequence[str] | None = None) -> "pd.DataFrame":
         """Long: `run_id, name, step, tokens, time_utc, value`, for these runs and metric names (None: all)."""

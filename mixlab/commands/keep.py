@@ -1,0 +1,133 @@
+"""`mixlab runs star · tag · note · archive · cancel · retry · clone`: what a person does with a run that is there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixlab.commands.options import AsJson, DryRun
+
+app = typer.Typer()
+Runs = Annotated[list[str], typer.Argument(help="Runs; a unique part of a name is enough.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Take it back.")]
+
+
+@app.command("star")
+def star(run_ids: Runs, undo: Undo = False) -> None:
+    """Marks runs to come back to."""
+    from mixlab.results import annotations
+
+    for run in _folders(run_ids):
+        annotations.star(run, on=not undo)
+        _say(run)
+
+
+@app.command("tag")
+def tag(
+    tags: Annotated[str, typer.Argument(help="One tag, or several: a,b")], run_ids: Runs, undo: Undo = False
+) -> None:
+    """Puts tags on runs, or takes them off."""
+    from mixlab.results import annotations
+
+    for run in _folders(run_ids):
+        for name in tags.split(","):
+            annotations.tag(run, name, on=not undo)
+        _say(run)
+
+
+@app.command("note")
+def note(run_id: str, text: Annotated[str, typer.Argument(help="Replaces the note; '' takes it away.")]) -> None:
+    """Writes a note on a run."""
+    from mixlab.results import annotations
+
+    (run,) = _folders([run_id])
+    annotations.note(run, text)
+    _say(run)
+
+
+@app.command("archive")
+def archive(run_ids: Runs, undo: Undo = False) -> None:
+    """Puts runs away: lists leave them out, nothing is deleted, advice goes on counting them."""
+    from mixlab.results import annotations
+
+    for run in _folders(run_ids):
+        annotations.archive(run, on=not undo)
+        _say(run)
+
+
+@app.command("cancel")
+def cancel(name: Annotated[str, typer.Argument(help="A job, as `mixlab runs status` lists it, or a run.")]) -> None:
+    """Asks a job, or the process that trains one run, to write a checkpoint and stop."""
+    from mixlab import claims, jobs, show
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    if (ws.jobs / name).is_dir() or not any(name in run.name for run in ws.runs()):
+        jobs.cancel(ws, name)
+        show.say(f"{name} is asked to stop; the same command continues it.")
+        return
+    run = show.folder(ws, name)
+    claims.stop(ws, run.name)
+    show.say(f"{run.name} is asked to stop; `mixlab runs retry {run.name}` continues it.")
+
+
+@app.command("retry")
+def retry(run_ids: Runs, as_json: AsJson = False) -> None:
+    """Trains runs that stopped, were killed or failed to their end, from their checkpoints."""
+    from mixlab import again, show
+    from mixlab.commands.sweep import publish
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    runs = _folders(run_ids)
+    with show.progress() as watch:
+        for run in runs:
+            again.retry(run, ws, watch.stage)
+    publish(ws)
+    show.outcome(ws, [run.name for run in runs], {}, as_json=as_json)
+
+
+@app.command("clone")
+def clone(
+    run_id: str,
+    overrides: Annotated[list[str], typer.Argument(help="What is to differ, e.g. seed=1 train.tokens=2e6 name=longer")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """A new run with the settings of an old one, but for those named."""
+    from mixlab import again, pipeline, show
+    from mixlab.commands.sweep import publish
+    from mixlab.results.speeds import measured
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    (run,) = _folders([run_id])
+    spec = again.changed(run, overrides)
+    with show.progress() as watch:
+        if dry_run:
+            told = pipeline.rehearse(spec, pipeline.prepare(spec, ws, watch.stage), ws, speeds=measured(ws))
+            show.rehearsal([told], as_json=as_json)
+            return
+        out = pipeline.run(spec, ws, watch=watch.stage)
+    publish(ws)
+    show.run(ws, out.name, as_json=as_json)
+
+
+def _folders(run_ids: list[str]) -> list[Path]:
+    """Directories of runs, all of them found before anything is done."""
+    from mixlab import show
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    return [show.folder(ws, name) for name in run_ids]
+
+
+def _say(run: Path) -> None:
+    from mixlab import show
+    from mixlab.results import annotations
+
+    told = annotations.remarks(run)
+    said = [word for word in ("starred", "archived") if told[f"is_{word}"]]
+    said += [f"tags {', '.join(told['tags'])}"] if told["tags"] else []
+    said += [f"note: {told['note']}"] if told["note"] else []
+    show.say(f"{run.name}: {'; '.join(said) or 'no remarks'}")
