@@ -91,14 +91,28 @@ def found(ws: Workspace, key: str) -> str | None:
     return None if newest is None else (ws.jobs / "claims" / f"{key}.{newest}").read_text()
 
 
-def report(what: str, done: float, total: float) -> None:
-    """Writes down how far this process is, if it is a job: a sentence, and how much of how much."""
+def report(what: str, done: float, total: float, left_s: float | None = None) -> None:
+    """Writes down how far this process is, if it is a job: a sentence, how much of how much, seconds still to go."""
     if folder := os.environ.get(VARIABLE):
         with suppress(OSError):  # a full disk may not fail the work that is reported on
-            told = {"what": what, "done": done, "total": total, "at": time.time()}
+            told = {"what": what, "done": done, "total": total, "left_s": left_s, "at": time.time()}
             tmp = Path(folder) / f".progress.{os.getpid()}"
             tmp.write_text(json.dumps(told), encoding="utf-8")
             os.replace(tmp, Path(folder) / "progress.json")
+
+
+def sign(run: Path) -> None:
+    """Leaves this job's name in the folder of a run that it trains, so that the run's log is found (`log_of`)."""
+    if folder := os.environ.get(VARIABLE):
+        write_json(run / "job.json", {"job": Path(folder).name})
+    else:
+        (run / "job.json").unlink(missing_ok=True)
+
+
+def log_of(ws: Workspace, run: Path) -> Path | None:
+    """The log of the job that trained a run last; None if it ran in a terminal."""
+    log = ws.jobs / str(_read(run / "job.json").get("job")) / "log.txt"
+    return log if log.is_file() else None
 
 
 def cancel(ws: Workspace, job: str) -> None:
@@ -117,7 +131,7 @@ def cancel(ws: Workspace, job: str) -> None:
 def jobs(ws: Workspace) -> list[dict[str, Any]]:
     """Jobs, oldest first: `job, words, cwd, key, created_at, ended_at, code, state, is_stopping, progress, log`.
 
-    `state`: starting, running, finished, failed, cancelled or lost. `progress`: what, done, total, at; or None.
+    `state`: starting, running, finished, failed, cancelled or lost. `progress`: what, done, total, left_s, at; or None.
     """
     return [describe(p.parent) for p in sorted(ws.jobs.glob("*/job.json"))]
 
@@ -158,8 +172,9 @@ def _folder(ws: Workspace, words: Sequence[str], key: str | None) -> Path:
     """A new job's folder, with its job.json."""
     folder = ws.jobs / (time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:6])
     folder.mkdir(parents=True)
-    told = {"words": list(words), "cwd": str(Path.cwd()), "created_at": time.time(), "key": key}
-    write_json(folder / "job.json", told)
+    argv = [sys.executable, "-m", "mixlab.cli", *words]
+    told = {"words": list(words), "argv": argv, "hard_s": HARD_S, "cwd": str(Path.cwd()), "created_at": time.time()}
+    write_json(folder / "job.json", {**told, "key": key})
     return folder
 
 
@@ -179,9 +194,8 @@ def keep(folder: Path) -> None:
     for asks in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(asks, lambda *_: (folder / "cancel").touch())
     told, us = _read(folder / "job.json"), {**_here(), "keeper": _identity(os.getpid())}
-    argv = [sys.executable, "-m", "mixlab.cli", *told["words"]]
     try:
-        child = subprocess.Popen(argv, cwd=told["cwd"], stdin=subprocess.DEVNULL, process_group=0)
+        child = subprocess.Popen(told["argv"], cwd=told["cwd"], stdin=subprocess.DEVNULL, process_group=0)
     except OSError as e:
         sys.stderr.write(f"the command could not be started: {e}\n")
         write_json(folder / "exit.json", {"code": 127, "ended_at": time.time()})
@@ -197,7 +211,7 @@ def keep(folder: Path) -> None:
         if asked is None and (folder / "cancel").exists():
             asked = now
             child.send_signal(signal.SIGINT)
-        elif asked is not None and now - asked > HARD_S:
+        elif asked is not None and now - asked > told["hard_s"]:
             _end(child.pid)
     if asked is not None:
         _end(child.pid)  # whatever it left behind

@@ -5,6 +5,7 @@ Reads handles, rows and verdicts that others made; computes nothing.
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,8 @@ from rich.table import Table
 
 from mixlab import jobs
 from mixlab.errors import MissingError, nearest
-from mixlab.results.health import headline, health
 from mixlab.results.listing import list_runs
-from mixlab.workspace import Workspace, read_json, read_lines
+from mixlab.workspace import Workspace
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str | None = None) -> None:
@@ -31,7 +31,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, 
     for i, column in enumerate(columns):
         grid.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*(escape(_cell(v)) for v in row))
+        grid.add_row(*(escape(cell(v)) for v in row))
     out.print(grid)
 
 
@@ -54,6 +54,8 @@ class Watcher:
     def __init__(self, bars: Progress | None) -> None:
         self.bars = bars
         self.tasks: dict[str, Any] = {}
+        self.began: dict[str, tuple[float, float]] = {}
+        """Task -> when it was first heard of, and how far it was then."""
 
     def stage(self, what: str, done: int, total: int) -> None:
         """A data stage moved on."""
@@ -72,10 +74,12 @@ class Watcher:
         self._move(what, part, state.total - state.cached, task="sweep")
 
     def _move(self, what: str, done: float, total: float, task: str | None = None) -> None:
-        jobs.report(what, done, total)
+        task = task or what
+        since, first = self.began.setdefault(task, (time.monotonic(), done))
+        left_s = (time.monotonic() - since) * (total - done) / (done - first) if done > first else None
+        jobs.report(what, done, total, left_s)
         if self.bars is None:
             return
-        task = task or what
         if task not in self.tasks:
             self.tasks[task] = self.bars.add_task(what, total=total)
         self.bars.update(self.tasks[task], completed=done, total=total, description=what)
@@ -171,34 +175,6 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     table("Runs", columns, [_run_row(r, sources) for r in ranked])
 
 
-def run(ws: Workspace, name: str, *, as_json: bool) -> None:
-    """One run: its mix, its last scores, what it wrote."""
-    found = find(ws, name)
-    out = ws.root / "runs" / found["run_id"]
-    written = read_lines(out / "samples.jsonl")
-    written = [s for s in written if s["step"] == written[-1]["step"]] if written else []
-    report = health(out)
-    if as_json:
-        told = {"health": report.state, "health_why": report.why, "events": report.events}
-        print_json({**found, **told, "plan": read_json(out / "plan.json"), "samples": written})
-        return
-    rows = []
-    for d in read_json(out / "plan.json")["draws"]:
-        drawn = (f"{d['weight']:.2%}", f"{d['tokens']:,}", f"{d['epochs']:.2f}")
-        rows.append((d["source"], *drawn, found["bpb"].get(d["source"]), d["licence"]))
-    where = f"{found['state']}, step {_cell(found['step'])} of {_cell(found['steps'])}"
-    note = f"{where}, macro bits per byte {_cell(found['bpb_macro'])}"
-    table(found["run_id"], ("source", "weight", "tokens", "epochs", "bits per byte", "licence"), rows, note=note)
-    for s in written:
-        say(f"{s['prompt']!r} → {s['output']!r}")
-    say(f"files: {out}")
-    Console(file=sys.stdout, highlight=False).print(
-        escape(headline(report)), style="green" if report.is_quiet else "yellow", soft_wrap=True
-    )
-    for event in report.events:
-        say(f"step {event['step']}: {event['text']}")
-
-
 def outcome(ws: Workspace, names: Sequence[str], failed: Mapping[str, str], *, as_json: bool) -> None:
     """What a sweep left: its runs, then its failures."""
     rows = [r for r in list_runs(ws) if r["run_id"] in set(names)]
@@ -269,7 +245,8 @@ def _worst(dropped: Mapping[str, int], most: int = 3) -> str:
     return ", ".join(f"{reason} {n:,}" for reason, n in ranked) or "none"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,14 +1,16 @@
 """Entry of the Streamlit app: the pages, in the order of the journey. Run it with `mixlab app`."""
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from mixlab.app.parts import problem
-
 HERE = Path(__file__).parent
+PARTS = "mixlab.app.parts"
+# Group -> its pages: file in pages_ and path in the address, title, icon, what it is for. (A string here is shown.)
 GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
     "": [("home", "Home", ":material/home:", "What runs, the best mixes, the last verdict; where to begin.")],
     "Data": [],
@@ -27,10 +29,12 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
             ":material/table_rows:",
             "Every run in one table; pick some to see their curves.",
         ),
+        ("run", "Run", ":material/show_chart:", "One run: curves, scores, samples, settings, lineage, events, log."),
     ],
-    "Machine": [],
+    "Machine": [
+        ("system", "System", ":material/memory:", "Devices, disk, the store, and what the doctor says is missing."),
+    ],
 }
-"""Group -> its pages: file in pages_ and path in the address, title, icon, what it is for."""
 
 
 def main() -> None:
@@ -38,10 +42,25 @@ def main() -> None:
     st.set_page_config(page_title="mixlab", page_icon=str(HERE / "favicon.png"), layout="wide")
     groups = {group: [_page(*told) for told in pages] for group, pages in GROUPS.items() if pages}
     page = st.navigation(groups)
+    parts = _loaded(page.title)
     try:
         page.run()
     except Exception as error:  # noqa: BLE001  # shown whole, a mistake of ours as such; stop and rerun are no Exception
-        problem(error)
+        parts.problem(error)
+
+
+def _loaded(title: str) -> Any:
+    """The module of parts. The first page of a server waits seconds for pandas, DuckDB and Altair: it has a title."""
+    if PARTS in sys.modules:
+        return sys.modules[PARTS]
+    place = st.empty()
+    with place.container():
+        st.title(title)
+        st.caption("Loading …")
+        st.skeleton(height=320)
+    parts = importlib.import_module(PARTS)
+    place.empty()
+    return parts
 
 
 def _page(name: str, title: str, icon: str, says: str) -> Any:

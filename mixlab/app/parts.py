@@ -4,6 +4,7 @@ Draws; reads and starts jobs through mixlab.jobs, nothing else. Colours come fro
 of the lab on every page (`palette`).
 """
 
+import re
 import shlex
 import time
 import traceback
@@ -108,14 +109,48 @@ def chart(altair_chart: Any, alt: str | None = None, *, key: str, height: int | 
     said = alt or getattr(altair_chart, "description", None)
     if not isinstance(said, str) or not said:
         raise ValueError(f"the chart '{key}' has no words: give alt or a description")
+    if alt:  # Streamlit takes the description for the chart's words, and logs a warning where it has both
+        altair_chart = altair_chart.properties(description=alt)
     tall = {} if height is None else {"height": height}
-    return st.altair_chart(altair_chart, key=key, width="stretch", alt=said, **tall, **options)
+    return st.altair_chart(altair_chart, key=key, width="stretch", **tall, **options)
 
 
 def untrusted(text: str, *, height: int | None = None) -> None:
     """Text of documents and models, as it is: no markdown, no HTML; control and direction characters written out."""
     tall: dict[str, Any] = {} if height is None else {"height": height}
     st.code(lab.visible(text), language=None, wrap_lines=True, **tall)
+
+
+STATES: Mapping[str, tuple[str, str]] = {
+    "starting": (":material/hourglass_top:", "blue"),
+    "queued": (":material/schedule:", "gray"),
+    "running": (":material/play_circle:", "blue"),
+    "stopping": (":material/stop_circle:", "orange"),
+    "finished": (":material/check_circle:", "green"),
+    "slow": (":material/speed:", "orange"),
+    "stalled": (":material/pause_circle:", "orange"),
+    "cancelled": (":material/cancel:", "gray"),
+    "lost": (":material/help:", "orange"),
+    "killed": (":material/power_off:", "red"),
+    "diverged": (":material/trending_up:", "red"),
+    "failed": (":material/error:", "red"),
+}
+"""State of a job or a run -> icon and colour; the word stands beside both."""
+
+
+def state(word: str) -> None:
+    """The state of a job or a run: word, icon, colour."""
+    icon, colour = STATES.get(word, (":material/help:", "gray"))
+    st.badge(word, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]
+
+
+def plain(text: str) -> str:
+    r"""Text for places where Streamlit reads markdown (labels, captions, alerts): shown as it is.
+
+    >>> print(plain("w_code *and* $x [a](b)"))
+    w\_code \*and\* \$x \[a\]\(b\)
+    """
+    return re.sub(r"([\\`*_{}\[\]()#+!|~<>$:^-])", r"\\\1", lab.visible(text))
 
 
 def palette() -> Mapping[str, str]:

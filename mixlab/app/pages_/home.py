@@ -1,51 +1,121 @@
-"""Home: what ran, which mixes came out best, and the last verdict."""
+"""Home: what goes on, where to begin, the last warnings, the last verdict, which mixes came out best."""
 
 import streamlit as st
 
-from mixlab.app import lab
+from mixlab import jobs
+from mixlab.app import drafts, jobview, lab, now, parts
 from mixlab.app.weights import short
 from mixlab.workspace import Workspace
 
 st.title("mixlab")
 st.caption("Which mix of sources gives the lowest held-out bits per byte, and how sure are we?")
+ws = Workspace.open()
 runs = lab.runs()
+is_live = now.is_anything_live(ws, runs)
+
+
+def card(title: str, says: str, page: str, label: str, icon: str, draft: str | None = None) -> None:
+    """One way to begin: what it is for, and the link."""
+    with st.container(border=True, height="stretch"):
+        st.markdown(f"**{title}**")
+        st.write(says)
+        if draft and (stamp := drafts.saved_at(draft)):
+            label = "Resume the draft"
+            st.caption(f"A draft is there, {parts.age(stamp)}.")
+        parts.linked(page, label, icon)
+
+
+def starts() -> None:
+    """The three ways to begin."""
+    columns = st.grid(3, min_column_width=260)
+    with columns.container():
+        card("Look at the data", "What each source holds, what cleaning dropped and why.", "sources", "Sources",
+             ":material/database:")  # fmt: skip
+    with columns.container():
+        card("Design a mix", "Weights that sum to 100 %, with epochs, licences and cost beside them.", "mix",
+             "Design a mix", ":material/tune:", "mix")  # fmt: skip
+    with columns.container():
+        card("Plan a sweep", "Many mixes at once: what a verdict can be fitted to.", "sweep", "Plan a sweep",
+             ":material/grid_view:", "sweep")  # fmt: skip
+
+
+def first_run() -> None:
+    """Nothing has run yet: the demo, by a button and by its command."""
+    with st.container(border=True, key="first"):
+        st.subheader("Nothing has run in this lab yet", anchor=False)
+        st.text(f"Lab: {ws.root}")
+        st.write(
+            "The demo answers the question on four small sources of real text: it prepares them, trains 16 mixes, "
+            "recommends one and puts it to the test. A few minutes on two CPU cores; it goes on if this page is closed."
+        )
+        parts.launch(["demo"], key="demo", label="Run the demo")
+        st.write("Another lab is opened with `MIXLAB_HOME=path/to/lab mixlab app`.")
+
+
+@st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="home_now")
+def what_runs() -> None:
+    """Jobs and runs that go on, and how many runs are in which state; looks again while there are any."""
+    runs = lab.runs()
+    if is_live and not now.is_anything_live(ws, runs):
+        st.rerun()  # the last one ended: the verdict and the best mixes below are of before
+    for told in now.jobs_now(ws):
+        jobview.job(told, key="home")
+    live = now.live_runs(ws, runs)
+    for run in live:
+        left = f", about {parts.span(run['left_s'])} left" if run["left_s"] is not None else ""
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"live-{run['run_id']}"):
+            parts.state(run["state"])
+            with st.container(width="stretch"):
+                said = (
+                    f"{run['label']}: {run['share']:.0%}{left}" if run["state"] in ("running", "slow") else run["label"]
+                )
+                st.progress(run["share"], text=parts.plain(said))
+                st.caption(parts.plain(f"{run['why']} · {parts.age(run['heard'])}"))
+            parts.linked("run", "Open", ":material/open_in_new:", query={"id": run["run_id"]})
+    if len(runs):
+        with st.container(horizontal=True, key="states"):
+            for state, n in lab.counts(runs).items():
+                st.metric(state, n, border=True, width=150)
+
 
 if runs.empty:
-    with st.container(border=True):
-        st.subheader("Nothing has run in this lab yet")
-        st.text(f"Lab: {Workspace.open().root}")
-        st.write(
-            "The demo answers the question on four small sources of real text: it prepares them, trains 16 mixes "
-            "and recommends one. About six minutes on two CPU cores."
-        )
-        st.code("mixlab demo", language="bash")
-        st.write("Then reload this page. Another lab is opened with `MIXLAB_HOME=path/to/lab mixlab app`.")
+    first_run()
+else:
+    starts()
+if is_live or len(runs) or jobs.jobs(ws):
+    st.subheader("What runs")
+    what_runs()
+if runs.empty:
+    starts()
     st.stop()
 
-
-@st.fragment(run_every=lab.LIVE_SECONDS if lab.is_live(runs) else None, key="home_states")
-def states() -> None:
-    """How many runs are in which state; looks again while some are running."""
-    with st.container(horizontal=True, key="states"):
-        for state, n in lab.counts(lab.runs()).items():
-            st.metric(state, n, border=True, width=150)
-
-
-states()
+warnings = now.alerts()
+if len(warnings):
+    st.subheader("Last warnings")
+    for told in warnings.to_dict("records"):
+        with st.container(horizontal=True, vertical_alignment="top"):
+            st.badge(told["level"], icon=":material/warning:", color="red" if told["level"] == "error" else "orange")
+            with st.container(width="stretch", gap="xxsmall"):
+                st.text(lab.visible(told["text"]))
+                st.caption(parts.plain(f"{told['run_id']}, step {told['step']}, {parts.age(told['at'])[8:]}"))
 
 verdict = lab.verdict()
 st.subheader("Last verdict")
 if verdict is None:
     st.write("No recommendation yet: it needs finished runs of several mixes.")
-    st.code("mixlab recommend", language="bash")
+    parts.command(["recommend"])
 else:
     sentences, weights = verdict
     with st.container(border=True, key="verdict"):
-        for sentence in sentences:
+        for sentence in sentences[:2]:
             st.text(sentence)
         with st.container(horizontal=True):
             for source, weight in sorted(weights.items()):
                 st.metric(source, f"{weight:.1%}", width=140)
+        with st.expander("All that it says"):
+            for sentence in sentences[2:]:
+                st.text(sentence)
+        parts.linked("advice", "The verdict in full", ":material/gavel:")
 
 st.subheader("Best mixes")
 best = lab.best_mixes()
@@ -57,13 +127,12 @@ else:
         best,
         hide_index=True,
         key="best",
+        placeholder="",
         column_order=["mixture", "bpb_macro", "bpb_macro_sd", "n_scored", "target_tokens", "n_params"],
         alt=f"Mixes by held-out bits per byte, lowest first: {leader['mixture']} with {leader['bpb_macro']:.3f}",
         column_config={
             "mixture": st.column_config.TextColumn("Mix", pinned=True),
-            "bpb_macro": st.column_config.NumberColumn(
-                "Bits per byte", format="%.4f", help="Mean of sources and seeds."
-            ),
+            "bpb_macro": st.column_config.NumberColumn("Bits per byte", format="%.4f", help="Mean of sources, seeds."),
             "bpb_macro_sd": st.column_config.NumberColumn("sd", format="%.4f", help="Standard deviation over seeds."),
             "n_scored": st.column_config.NumberColumn("Seeds"),
             "target_tokens": st.column_config.NumberColumn("Training tokens", format="localized"),

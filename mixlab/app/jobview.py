@@ -1,0 +1,110 @@
+"""A job on a page: its state in a word and an icon, how far it is, its log, and a button that stops it.
+
+Draws what mixlab.jobs tells; starts nothing. Whoever draws live jobs does so in a fragment that looks again.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mixlab import jobs
+from mixlab.app import now, parts
+from mixlab.errors import MixlabError
+from mixlab.workspace import Workspace
+
+LOG_PX = 260
+STALE_S = 20.0
+"""Progress older than this is shown with its age."""
+
+
+def job(told: Mapping[str, Any], *, key: str) -> None:
+    """One job in a box; `key` tells the same job on another page apart."""
+    name = f"{key}-{told['job']}"
+    with st.container(border=True, key=f"job-{name}"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            parts.state("stopping" if told["is_stopping"] else told["state"])
+            st.text(parts.text_of(now.words_of(told)), width="stretch")
+            can_stop = told["state"] in jobs.LIVE and not told["is_stopping"]
+            if can_stop and st.button("Cancel", key=f"cancel-{name}", icon=":material/stop_circle:"):
+                stop(told["job"], parts.text_of(now.words_of(told)))
+        st.caption(when(told))
+        if told["state"] in jobs.LIVE:
+            progress(told["progress"])
+        elif told["state"] != "finished":
+            _failure(told)
+        with st.expander("Log", key=f"log-{name}", on_change="rerun") as log:
+            if log.open:
+                _log(Path(told["log"]))
+
+
+def when(told: Mapping[str, Any], at: float | None = None) -> str:
+    """When a job began and how long it took, or has taken.
+
+    >>> when({"job": "j1", "created_at": 100.0, "ended_at": 190.0, "state": "finished"}, at=290.0)
+    'j1 · started 3 min ago · took 90 s'
+    """
+    at = time.time() if at is None else at
+    began = told["created_at"] or at
+    lasted = parts.span(max(0.0, (told["ended_at"] or at) - began))
+    said = f"took {lasted}" if told["ended_at"] else f"running for {lasted}" if told["state"] == "running" else ""
+    return " · ".join(filter(None, [told["job"], f"started {parts.span(max(0.0, at - began))} ago", said]))
+
+
+def progress(told: Mapping[str, Any] | None) -> None:
+    """A bar with what is being done and the time left; before anything is known, the word for it."""
+    if not told or not told.get("total"):
+        st.progress(0.0, text="Starting: the first word comes in a few seconds")
+        return
+    share = min(1.0, max(0.0, float(told["done"]) / float(told["total"])))
+    left = f", about {parts.span(told['left_s'])} left" if told.get("left_s") else ""
+    old = time.time() - float(told["at"])
+    stale = f" ({parts.age(told['at'])})" if old > STALE_S else ""
+    st.progress(share, text=parts.plain(f"{told['what']}: {share:.0%}{left}{stale}"))
+
+
+@st.dialog("Stop this job?", icon=":material/stop_circle:")
+def stop(name: str, what: str) -> None:
+    """Asks before a job is stopped, by its name."""
+    st.text(f"{what}\n{name}")
+    st.write("It writes its checkpoints and ends; the same command goes on from them. What is finished is kept.")
+    with st.container(horizontal=True):
+        if st.button("Stop it", key="stop-job", type="primary", on_click=_stop, args=(name,)):
+            st.rerun()
+        if st.button("Keep it running", key="keep-job"):
+            st.rerun()
+    parts.command(["runs", "cancel", name], "The same in a shell:")
+
+
+def _stop(name: str) -> None:
+    try:
+        jobs.cancel(Workspace.open(), name)
+    except MixlabError as error:
+        st.toast(parts.plain(str(error)), icon=":material/error:")
+
+
+def _failure(told: Mapping[str, Any]) -> None:
+    """Why a job did not finish, and what to do."""
+    last = now.last_line(told["log"])
+    if told["state"] == "cancelled":
+        st.write("It was stopped on request. The same command goes on from its checkpoints:")
+    elif told["state"] == "lost":
+        st.write("Its process is gone without a word (the machine was restarted, or it was killed). Try it again:")
+    else:
+        st.write(f"It ended with exit code {told['code']}. The last line of its log:")
+        parts.untrusted(last or "(the log is empty)")
+    parts.command(now.words_of(told))
+
+
+def _log(path: Path) -> None:
+    try:
+        text = jobs.tail(path)
+    except FileNotFoundError:
+        text = ""
+    if text.strip():
+        parts.untrusted(text, height=LOG_PX)
+    else:
+        st.caption("Nothing written yet.")
+    st.caption(f"The last 64 KiB of {path}")
