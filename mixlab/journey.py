@@ -1,6 +1,7 @@
 """The work behind `mixlab demo`: corpora → 16 runs → verdict → its own mix, trained beside the natural one."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,8 +67,9 @@ def _cost_of_c4(spec: RunSpec, ws: Workspace, name: str) -> dict[str, Any]:
     """What the chosen profile kept of a source, and what C4's own rules would have kept."""
     at, chosen = places(spec, ws), spec.cleaning.profile_of(name)
     kept = build(at.clean[name], _made_already)
-    key = key_of("clean", clean.VERSION, PLAIN, {"raw": at.raw[name].name})
+    key = key_of("clean", clean.VERSION, PLAIN, {"raw": at.raw[name].name[-8:]})
     plain = build(ws.artefact("clean", name, key), lambda out: clean.clean_source(at.raw[name], PLAIN, out))
+    os.utime(at.clean[name])  # the newest cleaning is the one that is trained on: atlas and explain speak of it
     dropped = sorted(plain["dropped"].items(), key=lambda kv: -kv[1])
     return {
         "source": name,

@@ -1,4 +1,4 @@
-"""What `mixlab data atlas · audit · explain` print. Computes nothing."""
+"""What `mixlab data atlas · audit · explain · labels` print. Computes nothing."""
 
 import json
 from typing import Any
@@ -98,6 +98,12 @@ def explained(found: Any, *, as_json: bool) -> None:
         say(f"Removed as a duplicate of {d['kept_source']} {d['kept_id']}: {alike}.")
         if d["shared_span"]:
             say(f"Both share: {d['shared_span']}")
+
+
+def labels(found: pd.DataFrame) -> None:
+    """Documents that people called good or bad."""
+    rows = [tuple(r[c] for c in ("source", "id", "label", "fate", "note")) for r in records(found)]
+    table(f"{len(rows)} labelled documents", ("source", "id", "label", "cleaning", "note"), rows)
 
 
 def _shown(value: Any) -> Any:

@@ -118,6 +118,16 @@ class Workspace:
         return self.root / "demo.json"
 
     @property
+    def audits(self) -> Path:
+        """What bias audits found, one JSON file a cleaning; may be deleted at any time."""
+        return self.root / "audits"
+
+    @property
+    def labels(self) -> Path:
+        """What people say of documents, one JSON line a judgement."""
+        return self.root / "labels.jsonl"
+
+    @property
     def claims(self) -> Path:
         """One file an attempt at a run: who trains it."""
         return self.root / "claims"

@@ -1,6 +1,7 @@
-"""`mixlab data atlas · audit · explain`: what cleaning removed, and why."""
+"""`mixlab data atlas · audit · explain · label · labels`: what cleaning removed, and why; what people think of it."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,7 +51,9 @@ def audit(
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    found = bias.audit(ws, cleaned_sources(ws, source))
+    cleaned = cleaned_sources(ws, source)
+    found = bias.audit(ws, cleaned)
+    bias.keep(ws, found, cleaned)
     alarms = found.alarms(max_risk if max_risk is not None else float("inf"))
     show_atlas.audit(found, alarms, max_risk, as_json=as_json)
     if len(alarms):
@@ -67,3 +70,40 @@ def explain(source: str, doc_id: Annotated[str, typer.Argument(metavar="ID")], a
 
     ws = Workspace.open()
     show_atlas.explained(look(ws, cleaned_sources(ws, source)[0], doc_id), as_json=as_json)
+
+
+@app.command("label")
+def label(
+    source: str,
+    doc_id: Annotated[str, typer.Argument(metavar="ID")],
+    verdict: Annotated[str, typer.Argument(help="good, bad, or none to take a label away.")],
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Calls a document good or bad: a judgement kept in the lab, no filter."""
+    from mixlab import show
+    from mixlab.data import labels as book
+    from mixlab.data.cleaned import cleaned_sources
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    book.put(ws, cleaned_sources(ws, source)[0], doc_id, verdict, note)
+    show.say(f"{source} {doc_id}: {verdict}. All labels: mixlab data labels")
+
+
+@app.command("labels")
+def labels(
+    out: Annotated[Path | None, typer.Option(help="Write them as .csv or .jsonl.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Documents that were called good or bad, with what cleaning made of them."""
+    from mixlab import show, show_atlas
+    from mixlab.data import labels as book
+    from mixlab.workspace import Workspace
+
+    found = book.read(Workspace.open())
+    if out is not None:
+        book.export(found, out)
+    if as_json:
+        show.print_json(show_atlas.records(found))
+    else:
+        show_atlas.labels(found)

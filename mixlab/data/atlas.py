@@ -8,9 +8,8 @@ tokenised corpus, where there is one.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import altair as alt
 import duckdb
 import pandas as pd
 
@@ -29,7 +28,7 @@ def waterfall(cleaned: list[Cleaned]) -> pd.DataFrame:
     First the raw documents, then all of them without the lines that went, then rule by rule in the profile's order.
     """
     frames = []
-    with _verdicts(cleaned) as db:
+    with verdicts(cleaned) as db:
         for told in cleaned:
             query = (
                 "SELECT count(*) docs, coalesce(sum(CASE WHEN ? THEN bytes_in ELSE bytes_otherwise END), 0) bytes "
@@ -61,7 +60,7 @@ def kills(cleaned: list[Cleaned]) -> pd.DataFrame:
                sum(1.0 / len(rules_hit)) AS shapley_docs, sum(bytes_otherwise / len(rules_hit)) AS shapley_bytes
         FROM (SELECT *, unnest(rules_hit) AS rule FROM verdicts) GROUP BY source, rule
         ORDER BY source, docs_hit DESC, rule"""
-    with _verdicts(cleaned) as db:
+    with verdicts(cleaned) as db:
         found: Any = db.execute(query).df()
     rates = {c.source: c.bytes_per_token for c in cleaned}
     rate = pd.to_numeric(found["source"].map(rates))
@@ -78,7 +77,7 @@ def overlap(cleaned: list[Cleaned]) -> pd.DataFrame:
         SELECT pair.*, docs / (x.n + y.n - docs) AS jaccard FROM pair
         JOIN size x ON x.source = pair.source AND x.rule = pair.rule
         JOIN size y ON y.source = pair.source AND y.rule = pair.other ORDER BY source, docs DESC, rule, other"""
-    with _verdicts(cleaned) as db:
+    with verdicts(cleaned) as db:
         return db.execute(query).df()
 
 
@@ -88,7 +87,7 @@ def lines(cleaned: list[Cleaned]) -> pd.DataFrame:
         SELECT source, entry.key AS rule, sum(entry.value)::BIGINT AS lines, count(*) AS docs
         FROM (SELECT source, unnest(map_entries(lines_dropped)) AS entry FROM verdicts) GROUP BY ALL
         ORDER BY source, lines DESC"""
-    with _verdicts(cleaned) as db:
+    with verdicts(cleaned) as db:
         return db.execute(query).df()
 
 
@@ -128,13 +127,13 @@ def what_if(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
     """
     moved: Any = moved_documents(cleaned, asked)
     rows = []
-    for told, rule, now in _concerned(cleaned, asked):
+    for told, rule, now in concerned(cleaned, asked):
         mine = moved[moved["source"] == told.source]
         back, gone = mine[mine["change"] == "back"], mine[mine["change"] == "gone"]
         facts = read_manifest(told.path)
         size = int(back["bytes"].sum() - gone["bytes"].sum())
         change_of = (len(back), len(gone), size, told.tokens(size))
-        is_exact = not _compares_later(told, rule)
+        is_exact = not compares_later(told, rule)
         here = (told.source, rule.name, now, facts["docs"], facts["bytes"], told.tokens(facts["bytes"]))
         rows.append((*here, *change_of, is_exact))
     columns = ["source", "rule", "threshold", "docs", "bytes", "tokens"]
@@ -144,8 +143,8 @@ def what_if(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
 def moved_documents(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
     """The documents that a change brings back or drops: source, id, change (`back` or `gone`), measure, bytes."""
     frames = []
-    with _verdicts(cleaned) as db:
-        for told, rule, _ in _concerned(cleaned, asked):
+    with verdicts(cleaned) as db:
+        for told, rule, _ in concerned(cleaned, asked):
             strikes = "false" if asked.threshold is None else _strikes(told, rule, asked.threshold)
             query = f"""
                 SELECT source, id, CASE WHEN kept THEN 'gone' ELSE 'back' END AS change,
@@ -160,6 +159,12 @@ def moved_documents(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
 
 def _strikes(told: Cleaned, rule: Rule, threshold: float) -> str:
     """SQL that tells whether the rule drops a document under another threshold; null where it measures nothing."""
+    check_threshold(told, rule, threshold)
+    return f"map_extract(measures, $rule)[1] {'<' if rule.sense == 'min' else '>'} $t"
+
+
+def check_threshold(told: Cleaned, rule: Rule, threshold: float) -> None:
+    """Raises ConfigError if the stored verdicts cannot tell what this threshold would do."""
     if rule.sense is None:
         raise ConfigError(f"rule '{rule.name}' has no threshold to move; ask for {rule.name}=off.")
     counts = [s for s in steps_of(told.profile) if isinstance(s, C4Lines | LineDedup)]
@@ -170,10 +175,9 @@ def _strikes(told: Cleaned, rule: Rule, threshold: float) -> str:
             f"{rule.name}={threshold:g}: sentences were counted up to {stored} only. Clean again with the profile "
             f"{told.profile}?{rule.parameter}={threshold:g} to know."
         )
-    return f"map_extract(measures, $rule)[1] {'<' if rule.sense == 'min' else '>'} $t"
 
 
-def _concerned(cleaned: list[Cleaned], asked: Change) -> Iterator[tuple[Cleaned, Rule, float | None]]:
+def concerned(cleaned: list[Cleaned], asked: Change) -> Iterator[tuple[Cleaned, Rule, float | None]]:
     """The sources whose profile has the rule, with its threshold."""
     is_found = False
     for told in cleaned:
@@ -195,7 +199,7 @@ def _concerned(cleaned: list[Cleaned], asked: Change) -> Iterator[tuple[Cleaned,
         raise ConfigError(f"what if {asked.rule}: that{why}.{nearest(asked.rule, known)}")
 
 
-def _compares_later(told: Cleaned, rule: Rule) -> bool:
+def compares_later(told: Cleaned, rule: Rule) -> bool:
     """True if a step after the rule's own compares documents."""
     steps = steps_of(told.profile)
     own = [i for i, step in enumerate(steps) if rule in rules_of((step,))]
@@ -203,7 +207,7 @@ def _compares_later(told: Cleaned, rule: Rule) -> bool:
 
 
 @contextmanager
-def _verdicts(cleaned: list[Cleaned]) -> Iterator[duckdb.DuckDBPyConnection]:
+def verdicts(cleaned: list[Cleaned]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the view `verdicts`: those of all the sources, with the column `source`."""
     with duckdb.connect() as db:
         parts = []
@@ -212,55 +216,3 @@ def _verdicts(cleaned: list[Cleaned]) -> Iterator[duckdb.DuckDBPyConnection]:
             parts.append(f"SELECT '{name}' AS source, * FROM read_parquet('{path}')")
         db.execute(f"CREATE VIEW verdicts AS {' UNION ALL BY NAME '.join(parts)}")
         yield db
-
-
-Unit = Literal["docs", "bytes", "tokens"]
-
-
-def waterfall_chart(table: pd.DataFrame, unit: Unit = "docs") -> alt.Chart:
-    """The waterfall as bars, one panel a source; `table` from `waterfall`."""
-    frame: Any = table
-    told = "; ".join(
-        f"{source}: {part[unit].iloc[-1] / max(part[unit].iloc[0], 1):.0%} of its {unit} are left"
-        for source, part in frame.groupby("source")
-    )
-    bars = (
-        alt.Chart(table)
-        .mark_bar()
-        .encode(
-            x=alt.X(f"{unit}:Q", title=f"{unit} left"),
-            y=alt.Y("step:N", sort=None, title=None),
-            row=alt.Row("source:N", title=None),
-            tooltip=["source", "step", *(alt.Tooltip(f"{c}:Q", format=",") for c in ("docs", "bytes", "tokens"))],
-        )
-    )
-    return bars.properties(description=f"What is left after each rule. {told}").resolve_scale(
-        x="independent", y="independent"
-    )
-
-
-def kills_chart(table: pd.DataFrame) -> alt.Chart:
-    """Shapley share of each rule in what is removed, a bar a rule, coloured by source; `table` from `kills`."""
-    frame: Any = table
-    worst = frame.groupby("rule")["shapley_docs"].sum().sort_values(ascending=False)
-    told = f"{worst.index[0]} removes most, {worst.iloc[0]:,.0f} documents" if len(worst) else "nothing is removed"
-    return (
-        alt.Chart(table)
-        .mark_bar()
-        .encode(
-            x=alt.X("shapley_docs:Q", title="documents removed (Shapley share)"),
-            y=alt.Y("rule:N", sort="-x", title=None),
-            color=alt.Color("source:N"),
-            tooltip=["source", "rule", "docs_hit", "docs_only", alt.Tooltip("shapley_docs:Q", format=",.1f")],
-        )
-        .properties(description=f"What each rule removes: {told}.")
-    )
-
-
-def overlap_chart(table: pd.DataFrame) -> alt.Chart:
-    """Which rules hit the same documents, as a heat map; `table` from `overlap`."""
-    return alt.Chart(table).mark_rect().encode(
-        x=alt.X("rule:N", title=None), y=alt.Y("other:N", title=None),
-        color=alt.Color("sum(docs):Q", title="documents", scale=alt.Scale(scheme="blues")),
-        tooltip=["rule", "other", "sum(docs):Q", "max(jaccard):Q"],
-    ).properties(description=f"Pairs of rules that hit the same documents: {len(table)} pairs.")  # fmt: skip

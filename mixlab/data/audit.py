@@ -1,9 +1,10 @@
 """The bias audit: does cleaning remove what names a group of people more often than the rest?
 
-Reads raw text and verdicts; writes nothing. Three looks: removal rates by identity term with their noise; the same
-documents with nothing but the term swapped; words that are over-represented in what is removed.
+Reads raw text and verdicts; `keep` writes what was found. Three looks: removal rates by identity term with their noise;
+the same documents with nothing but the term swapped; words that are over-represented in what is removed.
 """
 
+import json
 import math
 import re
 from collections import Counter
@@ -19,7 +20,7 @@ from mixlab.data.cleaned import Cleaned, raw_of
 from mixlab.data.documents import damage_named, read_docs
 from mixlab.data.profiles import steps_of
 from mixlab.data.rules import clean_by
-from mixlab.workspace import Workspace
+from mixlab.workspace import Workspace, disk_errors, read_json, write_json
 
 TERMS: Mapping[str, str] = {
     **dict.fromkeys(("lesbian", "gay", "bisexual", "transgender", "trans", "queer", "homosexual", "straight"), "tall"),
@@ -88,11 +89,35 @@ def audit(ws: Workspace, cleaned: list[Cleaned], terms: Mapping[str, str] | None
         words += [(told.source, *row) for row in log_odds(*counts.words, removed, counts.docs - removed, top=top)]
     return Audit(
         rates=pd.DataFrame(rates, columns=RATES),
-        swaps=pd.DataFrame(swaps, columns=["source", "rule", "term", "removed", "freed"]),
-        words=pd.DataFrame(words, columns=["source", "word", "removed", "kept", "log_odds", "z"]),
+        swaps=pd.DataFrame(swaps, columns=SWAPS),
+        words=pd.DataFrame(words, columns=WORDS),
     )
 
 
+def keep(ws: Workspace, found: Audit, cleaned: list[Cleaned]) -> None:
+    """Writes what was found to `audits/<cleaning>.json`, a file for each cleaned source."""
+    with disk_errors(ws.audits):
+        ws.audits.mkdir(parents=True, exist_ok=True)
+    for told in cleaned:
+        frames: dict[str, Any] = {"rates": found.rates, "swaps": found.swaps, "words": found.words}
+        mine = {name: frame[frame["source"] == told.source] for name, frame in frames.items()}
+        rows = {n: json.loads(f.to_json(orient="records", double_precision=15)) for n, f in mine.items()}
+        write_json(ws.audits / f"{told.path.name}.json", rows)
+
+
+def kept(ws: Workspace, cleaned: list[Cleaned]) -> Audit | None:
+    """What earlier audits of these very cleanings found, together; None if one of them was never audited."""
+    files = [ws.audits / f"{told.path.name}.json" for told in cleaned]
+    if not files or not all(file.is_file() for file in files):
+        return None
+    told = [read_json(file) for file in files]
+    columns = {"rates": RATES, "swaps": SWAPS, "words": WORDS}
+    frames = {n: pd.DataFrame([row for one in told for row in one[n]], columns=c) for n, c in columns.items()}
+    return Audit(**frames)
+
+
+SWAPS = ["source", "rule", "term", "removed", "freed"]
+WORDS = ["source", "word", "removed", "kept", "log_odds", "z"]
 RATES = ["source", "rule", "term", "docs", "removed", "rate", "low", "high", "base_rate"]
 RATES += ["relative_risk", "risk_low", "risk_high"]
 

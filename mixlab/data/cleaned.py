@@ -37,21 +37,25 @@ class Cleaned:
 
 def cleaned_sources(ws: Workspace, source: str | None = None) -> list[Cleaned]:
     """The newest cleaning of every source, or of one; `source` may be `name` or `name-key`. MissingError if none."""
-    newest: dict[str, Path] = {}
-    for path in sorted((ws.root / "clean").glob("*-????????"), key=lambda p: p.stat().st_mtime):
-        name = path.name.rpartition("-")[0]
-        if is_complete(path) and source in (None, name, path.name) and _has_all_columns(path / "verdicts.parquet"):
-            newest[name] = path
+    newest = {told.source: told for told in reversed(cleanings(ws, source))}
     if not newest:
         there = {p.name.rpartition("-")[0] for p in (ws.root / "clean").glob("*-????????") if is_complete(p)}
         wanted = f"source '{source}'" if source else "a source"
         raise MissingError(
             f"no cleaning of {wanted} in {ws.root}: run `mixlab data prepare`.{nearest(source or '', there)}"
         )
-    return [
-        Cleaned(source=n, path=p, profile=read_manifest(p)["profile"], bytes_per_token=_bytes_per_token(ws, n))
-        for n, p in sorted(newest.items())
-    ]
+    return [newest[name] for name in sorted(newest)]
+
+
+def cleanings(ws: Workspace, source: str | None = None) -> list[Cleaned]:
+    """Every cleaning of every source, or of one (`name` or `name-key`), the newest first."""
+    found = []
+    for path in sorted((ws.root / "clean").glob("*-????????"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        name = path.name.rpartition("-")[0]
+        if source in (None, name, path.name) and is_complete(path) and _has_all_columns(path / "verdicts.parquet"):
+            weight, profile = _bytes_per_token(ws, name), read_manifest(path)["profile"]
+            found.append(Cleaned(source=name, path=path, profile=profile, bytes_per_token=weight))
+    return found
 
 
 def _has_all_columns(path: Path) -> bool:

@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixlab.errors import EnvironmentFault
@@ -62,6 +64,42 @@ def read_docs(directory: Path, columns: Sequence[str] | None = None) -> Iterator
                 with damage_named(path):
                     table = file.read_row_group(group, columns=list(columns) if columns else None)
                 yield from table.to_batches()
+
+
+def docs_at(directory: Path, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Number -> the document in that place, counted from 0 in the order of writing; only their row groups are read."""
+    wanted, found, start = sorted(set(numbers)), {}, 0
+    for path in sorted(directory.glob("docs-*.parquet")):
+        with damage_named(path):
+            file = pq.ParquetFile(path)
+        with file:
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if mine := [n for n in wanted if start <= n < end]:
+                    with damage_named(path):
+                        table = file.read_row_group(group)
+                    found |= {n: table.slice(n - start, 1).to_pylist()[0] for n in mine}
+                start = end
+    return found
+
+
+def doc_of(directory: Path, doc_id: str) -> dict[str, Any] | None:
+    """The document with this id, None if there is none: ids are scanned, then one row group is read."""
+    start = 0
+    for batch in read_docs(directory, ["id"]):
+        place = pc.index(batch.column(0), doc_id).as_py()
+        if place >= 0:
+            return docs_at(directory, [start + place])[start + place]
+        start += len(batch)
+    return None
+
+
+def verdict_of(cleaned: Path, doc_id: str) -> dict[str, Any] | None:
+    """What cleaning said of one document: its row of `verdicts.parquet`, None if there is no such document."""
+    path = cleaned / "verdicts.parquet"
+    with damage_named(path):
+        found = pq.read_table(path, filters=[("id", "=", doc_id)]).slice(0, 1).to_pylist()
+    return found[0] if found else None
 
 
 def by_hash(doc_id: str) -> bytes:

@@ -1,21 +1,21 @@
 """One document's way through cleaning and deduplication, line by line. Reads artefacts; writes nothing."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from mixlab.data import matches
 from mixlab.data.badwords import finder, word_list
 from mixlab.data.cleaned import Cleaned, raw_of
-from mixlab.data.documents import damage_named, read_docs
+from mixlab.data.documents import damage_named, doc_of, read_docs, verdict_of
 from mixlab.data.lines import judged_lines
 from mixlab.data.profiles import steps_of
 from mixlab.data.rulebook import rules_of, threshold_of
 from mixlab.data.rules import clean_by
-from mixlab.data.steps import ACROSS, BadWords, C4Lines, DolmaC4, Step
+from mixlab.data.steps import ACROSS, BadWords, C4Lines, DolmaC4, Step, WordList
 from mixlab.errors import MissingError, nearest
 from mixlab.workspace import Workspace, is_complete
 
@@ -37,6 +37,8 @@ class Explained:
     the line follows after a comma."""
     rules: list[tuple[str, bool, str]]
     """Every document-level rule in order: its name, whether it hit, and what it measured or found."""
+    spans: list[tuple[int, int, int, str]]
+    """Number of a line, start and end in its text, and the rule that looks for what stands there."""
     duplicate: dict[str, Any] | None
     """For a near-duplicate: kept_source, kept_id, jaccard, containment, exact, and, where it was stored, the longest
     run of words that both share, as `shared_span`."""
@@ -45,17 +47,19 @@ class Explained:
 def explain(ws: Workspace, told: Cleaned, doc_id: str) -> Explained:
     """The way of one document of a cleaned source. MissingError, with the nearest ids, if there is no such document."""
     doc = _document(raw_of(ws, told), doc_id)
-    verdict = _row(told.path / "verdicts.parquet", [("id", "=", doc_id)])
+    verdict = verdict_of(told.path, doc_id)
     assert verdict is not None  # a cleaning judges every raw document
-    final = _find(told.path, doc_id) if verdict["kept"] else None
+    final = doc_of(told.path, doc_id) if verdict["kept"] else None
+    lines = _lines(doc["text"], steps_of(told.profile), final["text"] if final else None)
     return Explained(
         source=told.source,
         id=doc_id,
         profile=told.profile,
         kept=verdict["kept"],
         reason=verdict["reason"],
-        lines=_lines(doc["text"], steps_of(told.profile), final["text"] if final else None),
+        lines=lines,
         rules=_rules(doc, steps_of(told.profile), verdict),
+        spans=_spans(lines, verdict["rules_hit"], steps_of(told.profile)),
         duplicate=_duplicate(ws, told, doc_id) if verdict["kept"] else None,
     )
 
@@ -97,8 +101,7 @@ def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]
                 continue
             what = ""
             if rule.name in measures and rule.sense:
-                side = "at least" if rule.sense == "min" else "at most"
-                what = f"{measures[rule.name]:g}, must be {side} {threshold_of(step, rule):g}"
+                what = rule.words(measures[rule.name], threshold_of(step, rule) or 0)
             elif isinstance(step, BadWords):
                 before = clean_by(text, steps[:i], doc["url"] or doc["id"]).otherwise
                 found = finder(word_list(step.badwords), lowercase_list=step.lowercase_list)(before)
@@ -107,13 +110,31 @@ def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]
     return [*told, ("empty", True, "no text is left")] if "empty" in hits else told
 
 
+def _spans(
+    lines: list[tuple[int, str, str]], hits: list[str], steps: tuple[Step, ...]
+) -> list[tuple[int, int, int, str]]:
+    """What each rule found: a line rule in lines that it drops, a page rule in those it sees, others in the rest."""
+    lists: list[WordList] = [step.badwords for step in steps if isinstance(step, BadWords | DolmaC4)]
+    own = {rule.name for step in steps if isinstance(step, C4Lines) for rule in rules_of((step,))}
+    sees_all = any(isinstance(step, DolmaC4) for step in steps)
+    found = []
+    for number, line, what in lines:
+        told = what.split(", ")
+        others = [rule for rule in hits if rule not in own and (sees_all or told[0] == "kept")]
+        for rule in dict.fromkeys([rule for rule in told if rule != "kept"] + others):
+            found += [
+                (number, start, end, rule) for start, end in matches.spans(line, rule, lists[0] if lists else None)
+            ]
+    return found
+
+
 def _duplicate(ws: Workspace, told: Cleaned, doc_id: str) -> dict[str, Any] | None:
     """The kept partner of a removed near-duplicate, by the newest deduplication that knows the document."""
     pools = sorted((p for p in (ws.root / "dedup").glob("*") if is_complete(p)), key=lambda p: -p.stat().st_mtime)
     for pool in pools:
         row = _row(pool / "removed.parquet", [("source", "=", told.source), ("id", "=", doc_id)])
         if row is not None:
-            return {**row, "shared_span": _span(_find(told.path, doc_id), row)}
+            return {**row, "shared_span": _span(doc_of(told.path, doc_id), row)}
         if _row(pool / "keep.parquet", [("source", "=", told.source), ("id", "=", doc_id)]) is not None:
             return None
     return None
@@ -133,21 +154,13 @@ def _span(doc: dict[str, Any] | None, row: dict[str, Any]) -> str | None:
 
 
 def _document(raw: Path, doc_id: str) -> dict[str, Any]:
-    found = _find(raw, doc_id)
+    found = doc_of(raw, doc_id)
     if found is None:
         known = [i for batch in read_docs(raw, ["id"]) for i in batch.column(0).to_pylist()]
         told = nearest(doc_id, known if len(known) <= 20_000 else known[:20_000])
         hint, _, _ = told.partition(" Known:")
         raise MissingError(f"there is no document '{doc_id}' in {raw}, which holds {len(known):,}.{hint}")
     return found
-
-
-def _find(directory: Path, doc_id: str) -> dict[str, Any] | None:
-    """The document with this id in a raw or clean artefact."""
-    rows: Iterator[dict[str, Any] | None] = (
-        _row(path, [("id", "=", doc_id)]) for path in sorted(directory.glob("docs-*.parquet"))
-    )
-    return next((row for row in rows if row is not None), None)
 
 
 def _row(path: Path, where: list[tuple[str, str, str]]) -> dict[str, Any] | None:

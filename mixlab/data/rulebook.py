@@ -46,6 +46,14 @@ class Rule:
         """
         return measure < threshold if self.sense == "min" else measure > threshold
 
+    def words(self, measure: float, threshold: float) -> str:
+        """The measure beside its threshold, in words.
+
+        >>> RULES["filtered:too_few_sentences"].words(2, 3)
+        '2, must be at least 3'
+        """
+        return f"{measure:g}, must be {'at least' if self.sense == 'min' else 'at most'} {threshold:g}"
+
 
 TFDS_RULES: Mapping[str, str] = MappingProxyType(
     {
