@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -26,12 +26,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_help_answers_at_once():
+    """In processor time, so that other work on the machine does not count; the bar is 0.3 s on an idle machine."""
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert mixlab("--help").returncode == 0
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.6  # the bar is 0.3 s on an idle machine; the law that makes it so is in test_architecture
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took) < 0.6  # the law that makes it so is in test_architecture
 
 
 def test_a_run_prints_its_scores_as_json_alone(lab):
