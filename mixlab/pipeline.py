@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import claims, exam, handover, lengths
+from mixlab import claims, exam, handover, jobs, lengths, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
@@ -63,6 +63,7 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
         with FileLock(out / ".lock"), claims.hold(ws, out.name, lambda: told.is_done):  # asked for twice, trained once
             if not told.is_done:
                 (out / FAILED).unlink(missing_ok=True)
+                jobs.sign(out)
                 try:
                     _train(told, corpora, ws, sweep)
                 except RunFailed as e:

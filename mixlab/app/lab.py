@@ -4,15 +4,16 @@ Every frame is cached under the lab's path and a stamp (newest change and size o
 of a page reads nothing that did not change, and a page never shows older data than the disk holds.
 """
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from mixlab.errors import ConfigError, nearest
 from mixlab.results.store import Store
 from mixlab.workspace import MANIFEST, Workspace, read_json
 
@@ -21,6 +22,9 @@ LIVE_SECONDS = 3
 STATE_SECONDS = 10
 """A run can be killed without any file changing, so states are looked at again after this time."""
 ALWAYS = ("label", "state", "bpb_macro")
+RULES = {"last": "last", "lowest": "min", "highest": "max"}
+"""Which of a run's evaluations a table tells -> the aggregate that picks it; the last is the final one."""
+REMARKS = ("is_starred", "tags", "note", "is_archived")
 BOOKKEEPING = (
     *("run_id", "name", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
     *("wall_s", "tokens_per_s", "bpb_macro_stderr"),
@@ -33,7 +37,7 @@ Stamp = tuple[int, int, int]
 def runs() -> pd.DataFrame:
     """One row a run, as `Store.runs`, with a `label` short enough for a legend."""
     ws = Workspace.open()
-    return _runs(str(ws.root), _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json")))
+    return _runs(str(ws.root), _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json", "annotations.jsonl")))
 
 
 def best_mixes() -> pd.DataFrame:
@@ -82,6 +86,12 @@ def verdict() -> tuple[list[str], dict[str, float]] | None:
     return [*told["sentences"], told["realised"]["words"]], told["mixture"]["weights"]
 
 
+def stamp_of(*names: str, more: Iterable[Path] = ()) -> Stamp:
+    """Changes when a run comes, or a file of these names in a run does, or one of `more`: a key for caches."""
+    runs = Workspace.open().runs()
+    return _stamp([*(run / name for run in runs for name in ("run.json", *names)), *more])
+
+
 def late(scores: pd.DataFrame) -> pd.DataFrame:
     """The second half of training: there the runs differ, and the first steps do not flatten the picture."""
     return scores.loc[scores["tokens"] >= max(scores["tokens"], default=0) / 2]
@@ -99,8 +109,14 @@ def visible(text: str) -> str:
 
 
 def is_live(runs: pd.DataFrame) -> bool:
-    """True while some run is waiting or running, so that its part of the page should look again."""
-    return bool(runs["state"].isin(["running", "queued"]).any()) if len(runs) else False
+    """True while some run is waiting or running, so that its part of the page should look again.
+
+    One that was stopped waits for somebody to go on with it: nothing moves until then.
+    """
+    if runs.empty:
+        return False
+    stopped = runs["reason"].fillna("").str.startswith(("stopped", "interrupted"))
+    return bool(((runs["state"] == "running") | ((runs["state"] == "queued") & ~stopped)).any())
 
 
 def named(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,15 +135,33 @@ def counts(runs: pd.DataFrame) -> dict[str, int]:
     return {s: got[s] for s in (*STATES, *sorted(set(got) - set(STATES))) if s == "finished" or got[s]}
 
 
-def filtered(runs: pd.DataFrame, text: str, states: Iterable[str], sweeps: Iterable[str]) -> pd.DataFrame:
-    """Runs that hold every word of `text` somewhere in their row and are in these states and sweeps (none: any)."""
-    words, wanted = text.lower().split(), {"state": set(states), "sweep": set(sweeps)}
+def summarised(runs: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """The runs with the last, lowest or highest of their evaluations as bits per byte; ConfigError for another rule."""
+    if rule == "last":
+        return runs
+    if rule not in RULES:
+        raise ConfigError(f"'{rule}' is no way to sum up a run.{nearest(rule, RULES)}")
+    ws = Workspace.open()
+    told = _extremes(str(ws.root), _stamp(_run_files(ws, "scores.jsonl")), RULES[rule])
+    told = told.reindex(index=runs["run_id"], columns=[c for c in runs.columns if c in told.columns])
+    return runs.assign(**{str(c): told[c].to_numpy() for c in told.columns})
 
-    def is_wanted(run: dict[str, Any]) -> bool:
-        told = " ".join(map(str, run.values())).lower()
-        return all(word in told for word in words) and all(run[c] in some for c, some in wanted.items() if some)
 
-    return runs.loc[[is_wanted(run) for run in runs.to_dict("records")]]
+def filtered(
+    runs: pd.DataFrame, text: str, states: Iterable[str], sweeps: Iterable[str], *, archived: bool = True
+) -> pd.DataFrame:
+    """Runs that hold every word of `text` somewhere in their row and are in these states and sweeps (none: any).
+
+    `archived`: archived ones too.
+    """
+    for column, some in (("state", list(states)), ("sweep", list(sweeps))):
+        runs = runs.loc[runs[column].isin(some)] if some else runs
+    runs = runs if archived else runs.loc[~runs["is_archived"]]
+    words = text.lower().split()
+    if not words:
+        return runs
+    told = (" ".join(map(str, run)).lower() for run in runs.itertuples(index=False, name=None))
+    return runs.loc[[all(word in row for word in words) for row in told]]
 
 
 def columns(runs: pd.DataFrame, *, only_differing: bool) -> list[str]:
@@ -140,7 +174,8 @@ def columns(runs: pd.DataFrame, *, only_differing: bool) -> list[str]:
     """
     shares = [c for c in runs.columns if c.startswith("w_")]
     bpb = [c for c in runs.columns if c.startswith("bpb_") and c not in ALWAYS]
-    order = [c for c in dict.fromkeys([*ALWAYS, "reason", *shares, *bpb, *runs.columns]) if c in runs.columns]
+    first = [*ALWAYS, "reason", *REMARKS]
+    order = [c for c in dict.fromkeys([*first, *shares, *bpb, *runs.columns]) if c in runs.columns]
     if not only_differing:
         return order
     return [c for c in order if c in ALWAYS or (c not in BOOKKEEPING and len(set(runs[c].astype(str))) > 1)]
@@ -159,14 +194,21 @@ def bars(mixtures: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(told, columns=["run", "source", "weight"])
 
 
-def _run_files(ws: Workspace, *names: str) -> list[Path]:
-    return [ws.database, *(run / name for run in ws.runs() for name in ("run.json", *names))]
+def _run_files(ws: Workspace, *names: str) -> list[str]:
+    told = ("run.json", *names)
+    return [str(ws.database), *(f"{run}/{name}" for run in map(str, ws.runs()) for name in told)]
 
 
-def _stamp(files: Iterable[Path]) -> Stamp:
+def _stamp(files: Iterable[Path | str]) -> Stamp:
     """(files there, newest change in ns, bytes together)."""
-    stats = [path.stat() for path in files if path.exists()]
-    return len(stats), max((s.st_mtime_ns for s in stats), default=0), sum(s.st_size for s in stats)
+    there, newest, size = 0, 0, 0
+    for path in files:
+        try:
+            stat = os.stat(path)  # noqa: PTH116  # thousands of files each time a page is drawn: a Path takes twice as long
+        except FileNotFoundError:
+            continue
+        there, newest, size = there + 1, max(newest, stat.st_mtime_ns), size + stat.st_size
+    return there, newest, size
 
 
 @st.cache_data(max_entries=4, ttl=STATE_SECONDS, show_spinner=False)
@@ -176,6 +218,16 @@ def _runs(root: str, stamp: Stamp) -> pd.DataFrame:
         return frame
     label = frame["name"].astype(str) + " s" + frame["seed"].astype("Int64").astype(str)
     return frame.assign(label=label.where(~label.duplicated(keep=False), frame["run_id"]))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _extremes(root: str, stamp: Stamp, aggregate: str) -> pd.DataFrame:
+    """Index run_id, a column `bpb_<source>` each: the lowest or highest value over a run's evaluations."""
+    rows = Store.open(Workspace(Path(root))).sql(
+        f"SELECT run_id, task[5:] AS source, {aggregate}(value) AS value FROM score "
+        "WHERE metric = 'bpb' AND starts_with(task, 'bpb/') GROUP BY ALL"
+    )
+    return rows.assign(source="bpb_" + rows["source"]).pivot(index="run_id", columns="source", values="value")
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -187,10 +187,9 @@ def tail(
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    if (log := ws.jobs / name / "log.txt").exists():
-        path = log
-    else:
-        path = showing.folder(ws, name) / "metrics.jsonl"
+    if not (path := ws.jobs / name / "log.txt").exists():
+        run = showing.folder(ws, name)
+        path = jobs.log_of(ws, run) or run / "metrics.jsonl"
     for line in jobs.tail(path).splitlines()[-lines:]:
         showing.say(line)
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from mixlab.app import lab
+from mixlab.app import actions, lab, parts
 from mixlab.results import charts
 
 SHOWN_RUNS = 9  # more lines cannot be told apart in one chart
@@ -12,16 +12,19 @@ state = st.session_state
 st.title("Runs")
 runs = lab.runs()
 if runs.empty:
-    st.write("No runs in this lab yet. Start with the demo, or with one run of your own:")
-    st.code("mixlab demo\nmixlab run mixture=uniform", language="bash")
+    what = "Start with the demo, or with one run of your own:"
+    parts.empty("No runs in this lab yet", what, command="mixlab demo\nmixlab run mixture=uniform")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     text = st.text_input("Search", key="q", bind="query-params", placeholder="name, mix, source …", width=260)
     states = st.multiselect("State", sorted(set(runs["state"])), key="state", bind="query-params", width=220)
     sweeps = st.multiselect("Sweep", sorted(set(runs["sweep"].dropna())), key="sweep", bind="query-params", width=220)
+    rule = st.selectbox("Bits per byte", list(lab.RULES), key="rule", bind="query-params", width=130,
+                        help="Which of a run's evaluations the table tells; the last is the final one.")  # fmt: skip
     only = st.toggle("Only differing columns", value=True, key="only_differing", bind="query-params")
-found = lab.filtered(runs, text or "", states, sweeps)
+    archived = st.toggle("Archived too", key="archived", bind="query-params")
+found = lab.filtered(lab.summarised(runs, rule), text or "", states, sweeps, archived=archived)
 shown = lab.columns(found, only_differing=only)
 
 
@@ -57,6 +60,14 @@ else:
         alt=f"{len(found)} of {len(runs)} runs; tick rows to see their curves",
     )
     place.caption(f"{len(found)} of {len(runs)} runs. Click a column's head to sort; tick rows to see their curves.")
+actions.bar(chosen, key="runs")
+with st.container(horizontal=True, vertical_alignment="center"):
+    csv = found.loc[:, shown].to_csv(index=False)
+    st.download_button("Table as CSV", csv, "runs.csv", "text/csv", key="csv", icon=":material/download:")
+    if len(chosen) == 1:
+        parts.linked("run", "Open this run", ":material/show_chart:", query={"id": chosen[0]})
+with st.expander("The same in a shell"):
+    parts.command("mixlab runs ls\nmixlab runs ls --json > runs.json\nmixlab db export runs.duckdb")
 
 if not chosen:
     st.info("Choose one run to see each source's curve, several to compare them.")
@@ -78,28 +89,24 @@ def curves() -> None:
     if scores.empty:
         st.write("No evaluation has finished yet; the first comes at step 0.")
     elif len(picked) == 1:
-        chart = charts.run_bpb(scores, sources)
-        st.altair_chart(chart, key="bpb_run", height=380)
+        parts.chart(charts.run_bpb(scores, lab.source_names()), key="bpb_run", height=380)
     else:
-        chart = charts.domain_bpb(scores, charts.MACRO, names)
-        st.altair_chart(chart, key="bpb_macro", height=380)
+        parts.chart(charts.domain_bpb(scores, charts.MACRO, names), key="bpb_macro", height=380)
         with st.container(key="domains"):
             grid = st.grid(2, min_column_width=300)
             for source in sources:
-                chart = charts.domain_bpb(scores, source, names, legend=False)
-                grid.altair_chart(chart, key=f"bpb_{source}", height=260)
+                with grid.container():
+                    parts.chart(charts.domain_bpb(scores, source, names, legend=False), key=f"bpb_{source}", height=260)
     if len(losses):
         st.subheader("Training loss")
-        chart = charts.loss(losses, names)
-        st.altair_chart(chart, key="loss", height=320)
+        parts.chart(charts.loss(losses, names), key="loss", height=320)
 
 
 curves()
 
 st.subheader("Mixtures")
 mixes = lab.mixes(picked)
-chart = charts.weights(mixes, sorted(set(mixes["source"])))
-st.altair_chart(chart, key="mixes")
+parts.chart(charts.weights(mixes, lab.source_names()), key="mixes")
 
 st.subheader("Samples")
 of = st.selectbox("Run", list(picked["run_id"]), key="sample_run", format_func=lambda r: labels.get(r, r), width=360)
@@ -111,4 +118,4 @@ else:
     step = st.select_slider("At step", steps, value=steps[-1], key="sample_step") if len(steps) > 1 else steps[-1]
     for row in samples.loc[samples["step"] == step].sort_values("prompt_id").to_dict("records"):
         st.text(f"Prompt: {row['prompt']}")
-        st.code(row["output"], language=None, wrap_lines=True)
+        parts.untrusted(row["output"])
