@@ -24,11 +24,8 @@ def sensitivity(
     as_json: AsJson = False,
 ) -> None:
     """What one point more of each source does to each score, and what the predicted gain is due to."""
-    import pandas as pd
-
     from mixlab import show_advice
-    from mixlab.advise import runs
-    from mixlab.advise.sensitivity import attribution, effects
+    from mixlab.advise import explain, runs
     from mixlab.results import charts_advice
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
@@ -44,14 +41,8 @@ def sensitivity(
     }
     if at not in named:
         raise ConfigError(f"--at {at}: stand on {', '.join(named)}.")
-    told = pd.DataFrame([{f: getattr(e, f) for f in e.__slots__} for e in effects(objective, named[at])])
-    parts = pd.DataFrame(
-        [
-            {"metric": f.metric, "source": s, "part": v}
-            for f in objective.fits
-            for s, v in attribution(f, named["natural"], named["recommended"]).items()
-        ]
-    )
+    told = explain.effects_at(objective, named[at])
+    parts = explain.attributed(objective, named["natural"], named["recommended"])
     if chart is not None:
         drawn = charts_advice.effects(told, objective.sources) & charts_advice.attribution(parts, objective.sources)
         _save(chart, drawn)
