@@ -13,27 +13,15 @@ from mixlab import show
 from mixlab.errors import MissingError
 from mixlab.results import contest
 from mixlab.results.court import court_of, parts_of
-from mixlab.results.domains import domains
 from mixlab.results.listing import list_runs
-from mixlab.results.mixes import Evidence, compare_mixes, documents_of
 from mixlab.results.store import Store
+from mixlab.results.versus import versus
 from mixlab.workspace import Workspace
 
 
 def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
     """Two mixes side by side: bits per byte by domain, then tasks item by item."""
-    rows, store = list_runs(ws), Store.open(ws)
-    bare = compare_mixes(rows, run_a, run_b)
-    both = [*bare["a"], *bare["b"]]
-    names = sorted({s for r in rows if r["run_id"] in both for s in r["bpb"]} | {"macro"})
-    noise = {n: contest.checkpoint_noise(store, both, f"bpb/{n}", "bpb") for n in names}
-    evidence = Evidence(
-        documents=documents_of(ws.root / "runs", both), noise={n: f for n, f in noise.items() if f is not None}
-    )
-    told = compare_mixes(rows, run_a, run_b, evidence)
-    told["tasks"] = contest.tasks_between(store, bare["a"], bare["b"])
-    means = {r["run_id"]: domains(r["bpb"], r["weights"]) for r in rows if r["run_id"] in both}
-    told["domains"] = {side: means[told[side][0]] for side in ("a", "b")}
+    told = versus(ws, run_a, run_b)
     if as_json:
         show.print_json(told)
         return
@@ -60,7 +48,7 @@ def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
         note=f"b minus a; lower is better; mix difference in points: {weights}. {told['words']}. {extra}",
     )
     if not told["tasks"]:
-        show.say("No task was asked of all these runs: `mixlab runs eval RUN …` asks it.")
+        show.say(told["refused"] or "No task was asked of all these runs: `mixlab runs eval RUN …` asks it.")
         return
     columns = ("task", "metric", "items", "a", "b", "b - a", "95 %", "se training", "se items", "bootstrap (items)")
     show.table(
