@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check app bench clean
+.PHONY: help install demo test check coverage docs app bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +30,10 @@ check: install  ## Format, lint, types, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not browser'
+
+docs: install  ## Make docs/reference/ from the code, and docs/rules.md
+	$(BIN)/python -m tests.reference
+	$(BIN)/python -m mixlab.data.rulebook > docs/rules.md
 
 app: install  ## Open the app on what the demo made
 	$(BIN)/mixlab app

