@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import now, parts
+from mixlab.app import lab, now, parts
 from mixlab.errors import MixlabError
 from mixlab.workspace import Workspace
 
@@ -38,6 +38,21 @@ def job(told: Mapping[str, Any], *, key: str) -> None:
         with st.expander("Log", key=f"log-{name}", on_change="rerun") as log:
             if log.open:
                 _log(Path(told["log"]))
+
+
+def follow(name: str, *, key: str) -> None:
+    """One job by its id, looked at again while it goes on; the page is drawn anew when it ends."""
+    folder = Workspace.open().jobs / name
+    is_live = jobs.describe(folder)["state"] in jobs.LIVE
+
+    @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key=f"follow-{key}")
+    def part() -> None:
+        told = jobs.describe(folder)
+        if is_live and told["state"] not in jobs.LIVE:
+            st.rerun()
+        job(told, key=key)
+
+    part()
 
 
 def when(told: Mapping[str, Any], at: float | None = None) -> str:

@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,17 +158,32 @@ def palette() -> Mapping[str, str]:
     return colours(lab.source_names())
 
 
-def launch(words: Sequence[str], *, key: str, label: str, primary: bool = True, disabled: bool = False) -> str | None:
+def launch(
+    words: Sequence[str],
+    *,
+    key: str,
+    label: str,
+    before: Callable[[], object] | None = None,
+    primary: bool = True,
+    disabled: bool = False,
+) -> str | None:
     """A button that starts `mixlab <words>` detached, with the command under it; the id of the job, if there is one.
 
-    `key` names the work: a second click, another tab or another server finds the job that runs, or ran to its end,
-    instead of starting it twice. Equal work must have an equal key, other work another (jobs.work_key).
+    `key` names the work: a second click, another tab or another server finds the job that runs instead of starting it
+    twice; one that has finished is done again only by a button that says so. Equal work must have an equal key, other
+    work another (jobs.work_key). `before` is done first; a MixlabError of it is shown and nothing starts.
     """
     ws = Workspace.open()
-    kind: Any = "primary" if primary else "secondary"
-    if st.button(label, key=f"launch-{key}", type=kind, icon=":material/play_arrow:", disabled=disabled):
-        _, is_new = jobs.launch_once(ws, words, key)
-        st.toast("Started." if is_new else "It is there already: nothing was started twice.")
+    there = jobs.found(ws, key)
+    is_done = there is not None and jobs.state_of(ws, there) == "finished"
+    kind: Any = "primary" if primary and not is_done else "secondary"
+    said = f"{label} again" if is_done else label
+    if st.button(said, key=f"launch-{key}", type=kind, icon=":material/play_arrow:", disabled=disabled):
+        with guarded("Nothing was started"):
+            if before is not None:
+                before()
+            _, is_new = jobs.launch_once(ws, words, key, again=is_done)
+            st.toast("Started." if is_new else "It runs already: nothing was started twice.")
     command(words, "The same in a shell:")
     return jobs.found(ws, key)
 

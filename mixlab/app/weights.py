@@ -102,10 +102,28 @@ def duration(hours: float) -> str:
     return f"{hours * 60:.2g} min" if hours < 1 else f"{hours:.3g} h"
 
 
-def check_name(name: str) -> None:
-    """Raises ConfigError unless the name is free to be a file of the group `mixture`."""
+def check_word(name: str) -> None:
+    """Raises ConfigError unless the name can stand in a file's name on every system."""
     if not NAME.fullmatch(name):
         raise ConfigError(f"the name '{name}' cannot be used: lower-case letters, digits and '-', 1 to 64 of them.")
+
+
+def dollars(amount: float) -> str:
+    """An amount of money as people say it.
+
+    >>> dollars(0.0002), dollars(0.256), dollars(12.34), dollars(123_456)
+    ('< 1 ¢', '26 ¢', '$12.34', '$123,456')
+    """
+    if amount < 0.01:
+        return "< 1 ¢" if amount > 0 else "$0"
+    if amount < 1:
+        return f"{100 * amount:.0f} ¢"
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError unless the name is free to be a file of the group `mixture`."""
+    check_word(name)
     if (CONF / "mixture" / f"{name}.yaml").exists():
         raise ConfigError(
             f"'{name}' is a mixture that mixlab ships, and the shipped one would win. Choose another name."
@@ -118,6 +136,12 @@ def path_of(name: str, project: Path | None = None) -> Path:
     return (project or Path.cwd()) / "sweeps" / "mixture" / f"{name}.yaml"
 
 
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raises ConfigError for a file that is there and is not to be replaced."""
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} is there already. Tick 'replace' to write over it, or choose another name.")
+
+
 def save(name: str, weights: Mapping[str, float], *, overwrite: bool = False, project: Path | None = None) -> Path:
     """Writes `sweeps/mixture/<name>.yaml`, whole or not at all, and returns its path.
 
@@ -125,8 +149,7 @@ def save(name: str, weights: Mapping[str, float], *, overwrite: bool = False, pr
     """
     path = path_of(name, project)
     algebra.check(Mixture(name=name, rule="weights", weights=weights), sorted(weights))
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} is there already. Tick 'replace' to write over it, or choose another name.")
+    check_free(path, overwrite=overwrite)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,15 +158,17 @@ def save(name: str, weights: Mapping[str, float], *, overwrite: bool = False, pr
     return path
 
 
+def keep(name: str, weights: Mapping[str, float], *, overwrite: bool = False, project: Path | None = None) -> Path:
+    """As `save`, but a file that holds these very weights already is left as it is."""
+    path = path_of(name, project)
+    if path.exists() and path.read_text(encoding="utf-8") == as_yaml(name, weights):
+        return path
+    return save(name, weights, overwrite=overwrite, project=project)
+
+
 def as_yaml(name: str, weights: Mapping[str, float]) -> str:
     """The file's content: a value of the group `mixture`."""
     tree = {"rule": "weights", "name": name, "weights": {s: float(w) for s, w in weights.items()}}
     return "# Shares of training tokens; saved by the mix page.\n" + yaml.safe_dump(
         tree, sort_keys=False, allow_unicode=True
     )
-
-
-def run_command(name: str, budget_tokens: int) -> str:
-    """The shell line that trains this mixture with this budget."""
-    budget = "" if budget_tokens == TrainSpec().tokens else f" train.tokens={budget_tokens}"
-    return f"mixlab run mixture={name}{budget}"

@@ -159,31 +159,32 @@ def licence_exposure(plan: Plan, corpora: Mapping[str, Corpus] | None = None) ->
     With `corpora` a source's tokens are split over the licences of its documents, else all stand under the one it
     states. Tokens are expected ones, rounded per source, and sum to what the plan draws.
     """
+    held = {d.source: dict(corpora[d.source].licences) if corpora else {} for d in plan.draws}
+    stated = {d.source: {d.licence: 1} for d in plan.draws}
+    return exposure(
+        {d.source: d.tokens for d in plan.draws}, {s: h if sum(h.values()) else stated[s] for s, h in held.items()}
+    )
+
+
+def exposure(drawn: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> list[Exposure]:
+    """`licence_exposure` of tokens drawn by source; `licences`: source -> licence -> tokens that it has under it."""
     tokens: dict[str, int] = {}
     sources: dict[str, set[str]] = {}
-    for draw in plan.draws:
-        held = dict(corpora[draw.source].licences) if corpora else {}
-        left, weight = draw.tokens, sum(held.values())
-        for licence, n in sorted((held if weight else {draw.licence: 1}).items()):
+    for source, left in drawn.items():
+        held = licences[source]
+        weight = sum(held.values())
+        for licence, n in sorted(held.items()):
             part = round(left * n / (weight or 1))
             left, weight = left - part, weight - n
             if part:
                 tokens[licence] = tokens.get(licence, 0) + part
-                sources.setdefault(licence, set()).add(draw.source)
+                sources.setdefault(licence, set()).add(source)
     rows = []
     for licence, n in tokens.items():
         commercial, share_alike = terms(licence)
-        named = tuple(sorted(sources[licence]))
-        rows.append(
-            Exposure(
-                licence=licence,
-                tokens=n,
-                share=n / plan.tokens,
-                commercial=commercial,
-                share_alike=share_alike,
-                sources=named,
-            )
-        )
+        named, share = tuple(sorted(sources[licence])), n / sum(drawn.values())
+        told = {"licence": licence, "tokens": n, "share": share, "commercial": commercial}
+        rows.append(Exposure(**told, share_alike=share_alike, sources=named))
     doubt = {"unknown": 0, "no": 1, "yes": 2}
     return sorted(rows, key=lambda r: (doubt[r.commercial], not r.share_alike, -r.tokens, r.licence))
 

@@ -128,7 +128,7 @@ def test_a_typed_percentage_moves_the_others(tab, url):
     values = [int(sliders.nth(i).input_value()) for i in range(4)]
     assert values[3] == 400 and sum(values) == 1000
     expect(tab.get_by_text("over the limit of 4")).not_to_be_visible()
-    expect(tab.get_by_text("3.60 epochs, repeats")).to_be_visible(timeout=WAIT_MS)
+    expect(tab.get_by_text("2.40 epochs, repeats")).to_be_visible(timeout=WAIT_MS)
 
 
 def test_home_shows_states_verdict_and_best_mixes(tab, url, folder):

@@ -83,8 +83,3 @@ def test_a_file_is_replaced_only_when_asked(tmp_path):
     weights.save("a", {"x": 0.5, "y": 0.5}, overwrite=True, project=tmp_path)
     assert yaml.safe_load(path.read_text())["weights"] == {"x": 0.5, "y": 0.5}
     assert [p.name for p in path.parent.iterdir()] == ["a.yaml"]
-
-
-def test_the_command_names_a_budget_only_if_it_is_not_the_default():
-    assert weights.run_command("a", 450_000) == "mixlab run mixture=a"
-    assert weights.run_command("a", 2_000_000) == "mixlab run mixture=a train.tokens=2000000"

@@ -1,13 +1,13 @@
-"""Mix: weights that sum to 100 %, what they cost, and a file that a run can name."""
+"""Mix: weights that sum to 100 %, what they repeat, cost and promise; saved for a run, launched as a job."""
 
 import streamlit as st
 
-from mixlab.app import lab, weights
+from mixlab import jobs
+from mixlab.app import drafts, jobview, lab, mixing, mixparts, parts, weights
 from mixlab.app.sliders import current, simplex_sliders
 from mixlab.errors import MixlabError
 from mixlab.mix import budget as cost
-from mixlab.results import charts
-from mixlab.types import ModelSpec, TrainSpec
+from mixlab.results import charts, charts_compare
 
 UNITS = weights.UNITS
 state = st.session_state
@@ -15,73 +15,130 @@ state = st.session_state
 st.title("Mix")
 sources = lab.sources()
 if sources.empty:
-    st.write("No prepared source in this lab yet, so there is nothing to mix. Prepare the starter sources:")
-    st.code("mixlab data prepare", language="bash")
-    st.write("or let the demo do it all, runs included:")
-    st.code("mixlab demo", language="bash")
+    parts.empty(
+        "No prepared source in this lab yet", "There is nothing to mix. Prepare the starter sources:",
+        command=["data", "prepare"],
+    )  # fmt: skip
+    parts.command(["demo"], "or let the demo do it all, runs included:")
     st.stop()
 names = list(sources["source"])
-presets = weights.presets(sources, lab.runs())
+runs = lab.runs()
+presets = weights.presets(sources, runs)
+draft = drafts.load("mix") or {}
 
 
-def use(preset: str) -> None:
-    """Puts a preset on the sliders."""
-    state["mix_state"], state["mix_names"] = weights.on_grid(presets[preset], names), names
-    state["mix_rev"] = state.get("mix_rev", 0) + 1
+def put(mixture: dict[str, float] | None, told: dict | None = None, origin: str = "") -> None:
+    """Puts weights, or those of a draft, on the sliders."""
+    found = mixing.grid_of_draft(told or {"weights": mixture}, names)
+    state["mix_state"], missing = found or (weights.on_grid(presets["natural"], names), [])
+    state["mix_names"], state["mix_rev"] = names, state.get("mix_rev", 0) + 1
+    state["mix_says"] = f"From {origin}." if origin else ""
+    state["mix_wrong"] = f"Not prepared here, so left out: {', '.join(missing)}." if missing else ""
 
 
-if state.get("mix_names") != names:
-    use("natural")
+def use() -> None:
+    """The chosen preset."""
+    chosen, number = state["preset"], state.get("parameter")
+    try:
+        put(dict(presets[chosen] if chosen in presets else
+                 mixing.by_rule(chosen, sources, int(state["budget"]), float(number or 0))))  # fmt: skip
+    except MixlabError as error:
+        state["mix_wrong"] = str(error)
+
+
+def take_pasted() -> None:
+    """The pasted row."""
+    try:
+        put(mixing.paste(state["pasted"] or "", names), origin="the pasted row")
+    except MixlabError as error:
+        state["mix_wrong"] = str(error)
+
+
+if draft.get("origin"):  # another page hands over a mixture
+    put(None, draft, str(draft["origin"]))
+elif state.get("mix_names") != names:
+    put(None, draft, f"the draft, {parts.age(drafts.saved_at('mix'))}" if draft else "")
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    preset = st.selectbox("Start from", list(presets), key="preset", persist_state="session", width=240)
-    st.button("Use", key="use_preset", on_click=lambda: use(state["preset"]))
+    options = [*list(presets)[:2], *mixing.RULES, *list(presets)[2:]]
+    preset = st.selectbox("Start from", options, key="preset", persist_state="session", width=240)
+    if preset in mixing.RULES:
+        word, start = ("Tau", 2.0) if preset == "temperature" else ("Epochs at most", 1.0)
+        st.number_input(word, 0.1, 100.0, start, 0.5, key="parameter", width=140)
+    st.button("Use", key="use_preset", on_click=use)
+    with st.popover("Paste a row", icon=":material/content_paste:"):
+        st.text_area("Weights", key="pasted", placeholder=f"{names[0]}=30, {names[-1]}=70",
+                     help="name=number pairs, JSON, a CSV head with its row, or numbers in order.")  # fmt: skip
+        st.button("Take these", key="use_pasted", on_click=take_pasted)
+with st.container(horizontal=True, vertical_alignment="bottom"):
     tokens = st.number_input(
-        "Token budget", 10_000, 10**13, TrainSpec().tokens, 50_000, key="budget", bind="query-params", width=200,
-        help="Training tokens in all. A weight is a share of these.",
+        "Token budget", 10_000, mixing.MOST_TOKENS, mixing.training(mixing.DEFAULT_MODEL).tokens, 50_000,
+        key="budget", bind="query-params", width=200, help="Training tokens in all. A weight is a share of these.",
     )  # fmt: skip
-    device = st.selectbox("Price on", list(cost.DEVICES), key="device", bind="query-params", width=200)
+    model = st.selectbox("Model", list(mixing.models()), key="model", bind="query-params", width=180)
+    device = st.selectbox("Price on", list(cost.DEVICES), key="device", bind="query-params", width=140)
+    limit = st.number_input("Epochs, at most", 0.1, 1000.0, 4.0, 1.0, key="limit", bind="query-params", width=150,
+                            help="A run that repeats a source more often is refused.")  # fmt: skip
+if state.get("mix_wrong"):
+    st.warning(parts.plain(state["mix_wrong"]), icon=":material/warning:")
+if state.get("mix_says"):
+    st.caption(parts.plain(state["mix_says"]))
 
+tokens, limit = max(1, int(tokens or 1)), float(limit or 4.0)
+model, device = model or mixing.DEFAULT_MODEL, device or "cpu"
 grid = current(state["mix_state"], key="mix", units=UNITS, rev=state["mix_rev"])
-tokens = max(1, int(tokens or 1))
-beside = weights.rows(sources, grid, tokens)
-grid = state["mix_state"] = simplex_sliders(beside, grid, key="mix", units=UNITS, rev=state["mix_rev"])
+grid = state["mix_state"] = simplex_sliders(
+    weights.rows(sources, grid, tokens, limit), grid, key="mix", units=UNITS, rev=state["mix_rev"]
+)
 mixture = weights.as_weights(grid, names)
 
-model = ModelSpec()
-price = cost.price(model, tokens, device if device in cost.DEVICES else "cpu")
-with st.container(horizontal=True, key="cost"):
-    st.metric("Weights sum to", f"{sum(grid.weights) / UNITS:.1%}", border=True, width=170)
-    st.metric("Training tokens", weights.short(tokens), border=True, width=170)
-    flops = weights.short(cost.flops(model, tokens).total)
-    st.metric("FLOPs", flops, border=True, width=170, help="Of the default proxy model, forward and backward.")
-    time = weights.duration(price.hours)
-    st.metric(f"Time on one {device}", time, border=True, width=170, help=f"{price.basis}; ${price.dollars:.2g}")
-for row in beside:
-    if row.level == "over":
-        st.warning(
-            "A source is repeated past the limit: a run of this mix is refused unless train.max_epochs is raised."
-        )
-        break
+price = mixing.cost(model, tokens, device)
+mixparts.cost(price, grid, tokens, device)
+if refusal := mixing.refused(sources, mixture, tokens, limit):
+    st.warning(parts.plain(refusal), title="Repeated past the limit", icon=":material/repeat:")
+mixparts.licences(mixing.licences(sources, mixture, tokens))
 
-bars = lab.bars({"this mix": mixture, "natural": presets["natural"]})
-chart = charts.weights(bars, names)
-st.altair_chart(chart, key="mix_bars")
+st.subheader("Against a baseline")
+baseline = st.selectbox("Baseline", list(presets), key="baseline", bind="query-params", width=300) or "natural"
+left, right = st.columns(2)
+with left:
+    moved = mixing.moved(mixture, presets[baseline])
+    if moved["points"].any():
+        parts.chart(charts_compare.points(moved, lab.source_names()), key="mix_points")
+    else:
+        st.write("The same weights as the baseline, to a tenth of a point.")
+    bars = lab.bars({"this mix": mixture, baseline: presets[baseline]})
+    parts.chart(charts.weights(bars, lab.source_names()), key="mix_bars")
+promise = right.container(border=True, key="promise")
 
-st.subheader("Save")
+st.subheader("Save and launch")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = st.text_input("Name", key="mix_name", persist_state="session", placeholder="more-code", width=320) or ""
-    clicked = st.button("Save", key="save", type="primary")
-if clicked or name:
+    name = st.text_input("Name", draft.get("name") or "", key="mix_name", persist_state="session",
+                         placeholder="more-code", width=320) or ""  # fmt: skip
+    clicked = st.button("Save", key="save")
+    st.button("Review and launch", key="review", type="primary", on_click=lambda: state.update(mix_review=True))
+drafts.save("mix", mixing.draft_of(grid, names, name, baseline))
+if clicked or name or state.get("mix_review"):
     try:
         path = weights.path_of(name)
-        replace = path.exists() and st.checkbox("Replace the file that has this name", key=f"replace-{name}")
+        differs = path.exists() and path.read_text(encoding="utf-8") != weights.as_yaml(name, mixture)
+        replace = differs and st.checkbox("Replace the file that has this name", key=f"replace-{name}")
         if clicked:
-            weights.save(name, mixture, overwrite=replace)
+            weights.keep(name, mixture, overwrite=replace)
             st.success("Saved.")
         st.code(path, language=None, wrap_lines=True)
-        st.write("This trains it, in the same directory:")
-        st.code(weights.run_command(name, tokens), language="bash")
-    except MixlabError as e:
-        st.error("Not saved.")
-        st.code(e, language=None, wrap_lines=True)
+        words = mixing.run_words(name, names, model=model, tokens=tokens, max_epochs=limit)
+        if state.get("mix_review"):
+            mixparts.review(sources, mixture, price, tokens)
+            job = parts.launch(words, key=jobs.work_key(words, weights.as_yaml(name, mixture)), label="Launch",
+                               before=lambda: weights.keep(name, mixture, overwrite=replace),
+                               disabled=refusal is not None)  # fmt: skip
+            if job:
+                jobview.follow(job, key="mix")
+        else:
+            parts.command(words, "This trains it, in the same directory:")
+    except MixlabError as error:
+        parts.problem(error, "Not saved")
+
+with promise:  # last: the first fit takes seconds, and all else stands by then
+    mixparts.promise(mixture, presets[baseline], mixing.finished_mixes(runs))
