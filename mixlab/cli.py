@@ -74,7 +74,7 @@ def run(
     from mixlab.workspace import Workspace
 
     spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
-    from mixlab import pipeline, show  # after the line above: mistakes are told before torch is loaded
+    from mixlab import pipeline, show, show_run  # after the line above: mistakes are told before torch is loaded
     from mixlab.results.speeds import measured
 
     with show.progress() as watch:
@@ -85,7 +85,7 @@ def run(
             return
         out = pipeline.run(spec, ws, watch=watch.stage)
     sweep.publish(ws)
-    show.run(ws, out.name, as_json=as_json)
+    show_run.run(ws, out.name, as_json=as_json)
 
 
 app.command()(sweep.sweep)

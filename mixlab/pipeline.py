@@ -183,19 +183,26 @@ def _exam(
     ask = exam.live(spec, places(spec, ws).tokenizer, ws, out)
 
     def examine(model: MPT, step: int, tokens: int, final: bool) -> None:
+        began = time.monotonic()
         logprobs = functools.partial(token_logprobs, model)
         docs = evaluate.document_scores(logprobs, full if final else live, words.end_of_text_id, spec.model.max_seq_len)
         scores = evaluate.summarise(docs)
         if final:  # sums a document: with them a comparison knows the noise of having few
             append_lines(out / "documents.jsonl", evaluate.document_rows(docs, step))
         longer = lengths.length_scores(model, held, words.end_of_text_id) if final else []
-        for row in evaluate.score_rows([*longer, *scores], step, tokens, final, key):
+        write = functools.partial(generate, model, stop_id=words.end_of_text_id)
+        written = samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed, logprobs)
+        rows = evaluate.score_rows([*longer, *scores], step, tokens, final, key)
+        rows[-1]["detail"] |= {"seconds": round(time.monotonic() - began, 3)}  # macro's: of all of it
+        for row in rows:
             append_line(out / "scores.jsonl", row)
+        about = {"step": step, "tokens": tokens}
+        for row in written:
+            append_line(out / "samples.jsonl", {**about, "ts": time.time(), **row})
         if ask is not None and not final:
             ask(model, step, tokens)
-        write = functools.partial(generate, model, stop_id=words.end_of_text_id)
-        for row in samples.sample(write, words, spec.evals.prompts, spec.evals, spec.seed, logprobs):
-            append_line(out / "samples.jsonl", {"step": step, "tokens": tokens, "ts": time.time(), **row})
+        if final and spec.evals.unprompted:
+            unprompted.look(out, model, words, corpora, spec.seed, about, spec.evals.unprompted)
 
     return examine
 

@@ -50,7 +50,8 @@ def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
     if not told["tasks"]:
         show.say(told["refused"] or "No task was asked of all these runs: `mixlab runs eval RUN …` asks it.")
         return
-    columns = ("task", "metric", "items", "a", "b", "b - a", "95 %", "se training", "se items", "bootstrap (items)")
+    columns = ("task", "metric", "items", "a", "b", "floor", "b - a", "95 %")
+    columns += ("se training", "se items", "bootstrap (items)")
     show.table(
         "Tasks, item by item",
         (*columns, "p (Holm)", "p (McNemar)", "winner"),
@@ -63,7 +64,8 @@ def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
 def _task(t: dict[str, Any]) -> tuple[Any, ...]:
     """One task and metric's line in the table."""
     noise = (_cell(t["training"]), _cell(t["items"]), _span(t["bootstrap_lo"], t["bootstrap_hi"]))
-    means = (t["n"], t["a"], t["b"], f"{t['difference']:+.4f}", _span(t["lo"], t["hi"]))
+    floor = "–" if t["floor"] is None else f"{t['floor']:.4f} {t['floor_of']}"
+    means = (t["n"], t["a"], t["b"], floor, f"{t['difference']:+.4f}", _span(t["lo"], t["hi"]))
     return t["task"], t["metric"], *means, *noise, _cell(t["p_holm"]), _cell(t["p_mcnemar"]), t["winner"]
 
 

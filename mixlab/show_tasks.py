@@ -1,42 +1,65 @@
-"""What `mixlab runs eval` prints: one line a task, its floors beside it."""
+"""What `mixlab runs eval` and `runs show` print of tasks and samples: one line a task, its floors beside it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mixlab import show
+from mixlab.results.floors import tasks_of
+from mixlab.results.listing import read_rows
 
 
-def scores(found: Mapping[str, Sequence[Mapping[str, Any]]], *, as_json: bool) -> None:
-    """The scores of runs on a suite; as JSON an object for one run, a list for several."""
+def scores(
+    found: Mapping[Path, Sequence[Mapping[str, Any]]], written: Mapping[Path, Mapping[str, Any]], *, as_json: bool
+) -> None:
+    """Scores of runs (by folder) on a suite, and what their samples are made of; as JSON an object for one run."""
     if as_json:
-        told = [{"run_id": run_id, "scores": [_plain(row) for row in rows]} for run_id, rows in found.items()]
+        told = [
+            {"run_id": run.name, "scores": [_plain(row) for row in rows], "samples": dict(written[run])}
+            for run, rows in found.items()
+        ]
         show.print_json(told[0] if len(told) == 1 else told)
         return
-    for run_id, rows in found.items():
-        _table(run_id, rows)
+    for run, rows in found.items():
+        asked = {row["task"] for row in rows}
+        tasks(run.name, [t for t in tasks_of(read_rows(run / "scores.jsonl")) if t["task"] in asked])
+        unprompted(written[run], as_json=False)
 
 
-def _table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One run; accuracies with the best of the text heuristics."""
+def tasks(title: str, told: Sequence[Mapping[str, Any]]) -> None:
+    """One line a task (results/floors.py), what the untrained start and the text alone reach beside each score."""
     lines = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        found = {row["metric"]: row for row in rows if row["task"] == task}
-        some = found.get("gold_bpb") or found["bpb"]
-        floors = some["detail"]["floors"]
-        best = max(floors, key=floors.get) if floors else ""
+    for t in told:
+        metrics, floors = t["metrics"], t["floors"]
+        some = metrics.get("gold_bpb") or metrics["bpb"]
+        chosen = metrics.get("acc_char") or metrics.get("exact")
+        best = max((f for f in floors if f != "chance"), key=floors.get, default="")
         lines.append(
             (
-                task,
+                t["task"],
                 _told(some),
-                _told(found.get("acc_char") or found.get("exact")),
+                _number(some["untrained"]),
+                _told(chosen),
+                _number(chosen["untrained"]) if chosen else "",
                 f"{floors[best]:.3f} {best}" if best else "",
-                some["n"],
-                some["detail"]["n_truncated"],
-                some["detail"]["status"],
+                f"{floors['chance']:.3f}" if floors else "",
+                t["n"],
+                t["n_truncated"],
+                t["status"],
             )
         )
-    columns = ("task", "gold bpb", "acc per char / exact", "best text heuristic", "items", "cut", "status")
-    show.table(run_id, columns, lines, note="Gold bpb ranks mixes at this scale; accuracy mostly shows noise.")
+    show.table(title, COLUMNS, lines, note="Gold bpb ranks mixes at this scale; accuracy mostly shows noise.")
+
+
+COLUMNS = (
+    *("task", "gold bpb", "untrained", "acc per char / exact", "untrained", "best text heuristic", "chance"),
+    *("items", "cut", "status"),
+)
+"""Of a table of tasks: each score with its floors beside it."""
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _told(row: Mapping[str, Any] | None) -> str:

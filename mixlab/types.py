@@ -292,13 +292,15 @@ class EvalSpec:
     """What is measured, live and at the end. Has its own key: a new task never retrains a model."""
 
     every_tokens: int = 100_000
-    live_tokens: int = 2_048
+    live_tokens: int = 1_024
     """Held-out tokens per source at each evaluation while training: whole documents, always the same ones."""
     final_tokens: int = 16_384
     prompts: tuple[str, ...] = ()
     sample_tokens: int = 32
     temperature: float = 0.8
-    """0 is greedy."""
+    """Of the drawn answer to a prompt; the greedy one always stands beside it. 0: greedy alone."""
+    unprompted: int = field(default=0, metadata=COSMETIC)
+    """Samples from nothing that the final evaluation draws and puts to sources (`mixlab runs samples`); 0: none."""
     suite: str | None = field(default=None, metadata=COSMETIC)
     """Tasks asked at the end: a packaged suite, a YAML file or a folder; its scores carry their own hashes."""
     live_suite: str | None = field(default=None, metadata=COSMETIC)

@@ -30,6 +30,7 @@ TINY = (
     "evals.live_tokens=400",
     "evals.final_tokens=800",
     "evals.sample_tokens=4",
+    "evals.unprompted=0",
 )
 """Overrides for a run of 16 steps of a 16 k parameter model."""
 

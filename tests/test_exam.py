@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from mixlab import exam
 from mixlab.eval.scoring import choice_metrics
+from mixlab.results.court import parts_of
+from mixlab.results.floors import tasks_of
 from mixlab.results.store import Store, publish
 from mixlab.workspace import Workspace, read_lines
-from tests.conftest import TINY, mixlab
+from tests.conftest import TINY, documents, mixlab, write_source
 
 ROWS = [
     {"query": f"the {a} and the", "choices": [a, b, "ébène"], "gold": i % 3}
@@ -27,12 +30,22 @@ def write_suite(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(project):
-    made = mixlab("run", *TINY, "train.tokens=2048", "evals=quiet", "--json")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A lab with one small run, and what `mixlab run --json` said; copied by each test that writes to it."""
+    folder = tmp_path_factory.mktemp("exam")
+    for name in ("prose", "lists"):
+        write_source(folder, name, documents(name, 60))
+    settings = ("train.tokens=2048", "evals=quiet", "evals.unprompted=8", "evals.prompts=[Once]")
+    made = mixlab("run", *TINY, *settings, "--json", env={"MIXLAB_HOME": str(folder / "lab")}, cwd=folder)
     assert made.returncode == 0, made.stderr
-    ws = Workspace.open(project / "lab")
-    return ws.runs()[0]
+    return folder / "lab", json.loads(made.stdout)
+
+
+@pytest.fixture
+def run(project, trained):
+    shutil.copytree(trained[0], project / "lab")
+    return Workspace.open(project / "lab").runs()[0]
 
 
 def test_a_finished_run_is_evaluated_without_training_and_a_new_task_costs_only_itself(project, run):
@@ -64,6 +77,72 @@ def test_a_finished_run_is_evaluated_without_training_and_a_new_task_costs_only_
         (run / "items.jsonl").touch()
     floors = Store.open(ws).sql("SELECT * FROM score_floor WHERE task = 'mine' AND metric = 'acc_char'")
     assert set(floors["floor"]) == {"untrained", "shortest", "longest", "chance", "majority"}
+
+
+def test_the_final_evaluation_looks_at_samples_and_tells_its_cost(trained):
+    _, told = trained
+    assert [s["temperature"] for s in told["samples"]] == [0.0, 0.8]  # greedy and drawn, with log-probabilities
+    assert all(len(s["logprobs"]) == s["tokens"] for s in told["samples"])
+    shares = told["unprompted"]["shares"]
+    assert set(shares) == {"lists", "prose"} and sum(s["realised"] for s in shares.values()) == pytest.approx(1)
+    assert sum(s["intended"] for s in shares.values()) == pytest.approx(1)
+    assert {"repetition", "distinct_2", "stopped", "logprob"} <= set(told["unprompted"]["metrics"])
+    cost = told["evaluation"]
+    assert cost["train_s"] > 0 and cost["final_s"] > 0 and cost["live_frac"] == cost["live_s"] / cost["train_s"]
+
+
+def test_floors_of_the_untrained_start_stand_beside_every_score(project, run):
+    exam.sit(run, Workspace.open(project / "lab"), str(write_suite(project / "suite")))
+    (task,) = tasks_of(read_lines(run / "scores.jsonl"))
+    rows = {(r["step"], r["metric"]): r["value"] for r in read_lines(run / "scores.jsonl") if r["task"] == "mine"}
+    for name, metric in task["metrics"].items():
+        assert metric["value"] == rows[task["step"], name] and metric["untrained"] == rows[0, name]
+    assert task["step"] > 0 and set(task["floors"]) == {"shortest", "longest", "chance", "majority"}
+    told = mixlab("runs", "compare", run.name, run.name, "--json")
+    assert told.returncode == 0, told.stderr
+    for line in json.loads(told.stdout)["tasks"]:
+        bpb = line["metric"] == "gold_bpb"
+        known = [rows[0, line["metric"]], *([] if bpb else task["floors"].values())]
+        assert line["floor"] == (min if bpb else max)(known) and (not bpb or line["floor_of"] == "untrained")
+
+
+def test_an_item_that_stands_in_a_training_document_is_a_part_of_its_own(project, run):
+    held = {r["id"] for r in read_lines(run / "documents.jsonl")}
+    seen = [d["text"].split() for d in documents("prose", 60) if d["id"] not in held][:3]
+    items = [(" ".join(ws[5:25]), " " + " ".join(ws[25:32])) for ws in seen]
+    items += [(f"nobody wrote sentence {n} of these before", f" and so number {n} is new to us") for n in range(4)]
+    (project / "suite").mkdir()
+    rows = [json.dumps({"context": c, "continuation": t}) for c, t in items]
+    (project / "suite" / "said.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (project / "suite" / "said.yaml").write_text(
+        "label: said\ndataset_uri: said.jsonl\nicl_task_type: language_modeling\n"
+    )
+    searched = mixlab("data", "contamination", *TINY, "--tasks", str(project / "suite"), "--json")
+    assert searched.returncode == 0, searched.stderr
+    ws = Workspace.open(project / "lab")
+    exam.sit(run, ws, str(project / "suite"))
+    (found,) = (ws.root / "contamination").glob("*/items.parquet")
+    (told,) = parts_of(Store.open(ws), [run.name], found)["tasks"]
+    bpb = [-r["logliks"][0] / (math.log(2) * r["n_bytes"][0]) for r in read_lines(run / "items.jsonl")]
+    assert (told["n"], told["n_dirty"]) == (7, 3)
+    assert told["dirty"] == pytest.approx(np.mean(bpb[:3])) and told["clean"] == pytest.approx(np.mean(bpb[3:]))
+    assert told["dirty_minus_clean"]["mean"] == pytest.approx(told["dirty"] - told["clean"])
+
+
+def test_mbpps_own_file_is_scored_by_its_solutions(project, run):
+    folder = project / "tasks" / "mbpp"
+    folder.mkdir(parents=True)
+    rows = [
+        {"text": f"Write a function to add {n}.", "code": f"def f(x):\r\n    return x + {n}", "task_id": n}
+        | {"test_setup_code": "", "test_list": [f"assert f(1) == {n + 1}"], "challenge_test_list": []}
+        for n in range(3)
+    ]
+    (folder / "mbpp.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    scores = exam.sit(run, Workspace.open(project / "lab"), "mbpp", project / "tasks")
+    (bpb,) = [s for s in scores if s["metric"] == "gold_bpb"]
+    assert bpb["n"] == 3 and bpb["value"] > 0 and bpb["detail"]["status"] == "scored"
+    (item, *_) = read_lines(run / "items.jsonl")
+    assert item["n_bytes"] == [len(rows[0]["code"].encode())]
 
 
 def test_unprompted_samples_tell_the_mix_they_come_from(project, run):

@@ -95,7 +95,7 @@ def clone(
     as_json: AsJson = False,
 ) -> None:
     """A new run with the settings of an old one, but for those named."""
-    from mixlab import again, pipeline, show
+    from mixlab import again, pipeline, show, show_run
     from mixlab.commands.sweep import publish
     from mixlab.results.speeds import measured
     from mixlab.workspace import Workspace
@@ -110,7 +110,7 @@ def clone(
             return
         out = pipeline.run(spec, ws, watch=watch.stage)
     publish(ws)
-    show.run(ws, out.name, as_json=as_json)
+    show_run.run(ws, out.name, as_json=as_json)
 
 
 def _folders(run_ids: list[str]) -> list[Path]:

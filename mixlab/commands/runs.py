@@ -18,7 +18,7 @@ def ls(
     starred: Annotated[bool, typer.Option("--starred", help="Only starred runs.")] = False,
     archived: Annotated[bool, typer.Option("--archived", help="Archived runs too.")] = False,
 ) -> None:
-    """Every run, the best macro bits per byte first."""
+    """Every run but archived ones, the best macro bits per byte first."""
     from mixlab import show as showing
     from mixlab.results.annotations import remarks
     from mixlab.results.listing import list_runs
@@ -32,11 +32,11 @@ def ls(
 
 @app.command("show")
 def show(run_id: str, as_json: AsJson = False) -> None:
-    """One run: mix, scores, samples. A unique part of its name is enough."""
-    from mixlab import show as showing
+    """One run: mix, scores, tasks with their floors, samples, cost. A unique part of its name is enough."""
+    from mixlab import show_run
     from mixlab.workspace import Workspace
 
-    showing.run(Workspace.open(), run_id, as_json=as_json)
+    show_run.run(Workspace.open(), run_id, as_json=as_json)
 
 
 @app.command("compare")
@@ -112,7 +112,9 @@ def evaluate(
 
     ws = Workspace.open()
     runs = [showing.folder(ws, name) for name in run_ids]
-    show_tasks.scores(exam.sit_together(runs, ws, suite, tasks), as_json=as_json)
+    found = exam.sit_together(runs, ws, suite, tasks)
+    written = {run: unprompted.once(run, ws) for run in runs}
+    show_tasks.scores({run: found[run.name] for run in runs}, written, as_json=as_json)
 
 
 @app.command("samples")

@@ -12,6 +12,9 @@ import numpy as np
 LEARNED_TOKENS = 2_000_000
 """Training tokens of a source that are counted: enough for every token that matters in a text of 64."""
 
+TOLD_PIECES = 1_000
+"""Held-out pieces of a source that are put to it: the rate is then known to 1.5 points."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
@@ -38,12 +41,17 @@ def learn(tokens: Mapping[str, np.ndarray], vocab_size: int) -> Origin:
 
 
 def told_right(origin: Origin, heldout: Mapping[str, Sequence[np.ndarray]], length: int) -> dict[str, float | None]:
-    """Source -> share of pieces of `length` held-out tokens that are put to it; None without a piece."""
+    """Source -> share of evenly spread pieces of `length` held-out tokens that are put to it; None without a piece."""
     found: dict[str, float | None] = {}
-    for source in origin.sources:
-        docs = [np.asarray(doc) for doc in heldout.get(source, ())]
-        pieces = [doc[at : at + length] for doc in docs for at in range(0, len(doc) - length + 1, length)]
-        found[source] = float(np.mean([origin.of(p) == source for p in pieces])) if pieces else None
+    for at, source in enumerate(origin.sources):
+        docs = (np.asarray(doc) for doc in heldout.get(source, ()))
+        pieces = [doc[: len(doc) // length * length].reshape(-1, length) for doc in docs if len(doc) >= length]
+        if not pieces:
+            found[source] = None
+            continue
+        whole = np.concatenate(pieces)
+        some = whole[:: -(-len(whole) // TOLD_PIECES)].astype(np.int64)
+        found[source] = float((origin.logprobs[:, some].sum(2).argmax(0) == at).mean())
     return found
 
 

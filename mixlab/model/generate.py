@@ -1,6 +1,6 @@
 """Continues prompts with a model, all of them in one batch. Reads and writes nothing."""
 
-# B prompts, T tokens fed at once, S tokens so far, V vocab
+# B prompts, R of them drawn, T tokens fed at once, S tokens so far, V vocab
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def generate(
     model: MPT,
     prompts: Sequence[np.ndarray],
     max_new_tokens: int,
-    temperature: float,
+    temperature: float | Sequence[float],
     seed: int | Sequence[int],
     stop_id: int | None,
     *,
@@ -30,8 +30,8 @@ def generate(
     """The new tokens of each prompt (int64, without `stop_id`), up to max_new_tokens.
 
     Temperature 0 takes the likeliest token (the lowest id of equals). Above, the draws depend on (seed, the prompt's
-    tokens), with one seed for all or one each, and not on its neighbours in the batch, nor on the cache. Uses the
-    reference attention, whatever model.attn_impl is. Sequences may outgrow max_seq_len: ALiBi goes on. Raises
+    tokens) and not on its neighbours in the batch, nor on the cache. One temperature and seed for all, or one each.
+    Uses the reference attention, whatever model.attn_impl is. Sequences may outgrow max_seq_len: ALiBi goes on. Raises
     ConfigError for an empty prompt.
     """
     if any(len(p) == 0 for p in prompts):
@@ -41,16 +41,24 @@ def generate(
     was_training = model.training
     model.eval()
     ids_BS, docs_BS = _pad_left(prompts)
+    is_padded = len({len(p) for p in prompts}) > 1
     seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-    rngs = [_generator(s, p) for s, p in zip(seeds, prompts, strict=True)]
+    heats = [temperature] * len(prompts) if isinstance(temperature, int | float) else temperature
+    drawn = [b for b, heat in enumerate(heats) if heat]
+    heat_R1 = torch.tensor([heats[b] for b in drawn], dtype=torch.float64)[:, None]
+    rngs = [_generator(seeds[b], prompts[b]) for b in drawn]
     is_done_B = torch.zeros(len(prompts), dtype=torch.bool)
     cache: Cache = []
     for _ in range(max_new_tokens):
         if not use_cache:
             cache = []
         fed = cache[0][0].shape[2] if cache else 0
-        x_BTD = model.hidden(ids_BS[:, fed:].to(model.device), docs_BS.to(model.device), cache)
-        next_B = _pick(model.logits(x_BTD[:, -1:])[:, 0].double().cpu(), temperature, rngs)
+        docs = docs_BS.to(model.device) if is_padded else None
+        x_BTD = model.hidden(ids_BS[:, fed:].to(model.device), docs, cache)
+        logits_BV = model.logits(x_BTD[:, -1:])[:, 0].cpu()
+        next_B = logits_BV.argmax(1)
+        if drawn:
+            next_B[drawn] = _draw(logits_BV[drawn].double() / heat_R1, rngs)
         ids_BS = torch.cat((ids_BS, next_B[:, None]), 1)
         docs_BS = torch.cat((docs_BS, docs_BS[:, -1:]), 1)
         is_done_B |= next_B == (-1 if stop_id is None else stop_id)
@@ -72,14 +80,12 @@ def _pad_left(prompts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return ids_BS, docs_BS
 
 
-def _pick(logits_BV: Tensor, temperature: float, rngs: Sequence[torch.Generator]) -> Tensor:
-    """The next token of each row (B,): one uniform number per row and step, put through the cumulative distribution."""
-    if temperature == 0:
-        return logits_BV.argmax(1)
-    cumulative_BV = torch.softmax(logits_BV / temperature, 1).cumsum(1)
-    draws_B1 = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in rngs])
-    picked_B = torch.searchsorted(cumulative_BV, draws_B1 * cumulative_BV[:, -1:], right=True)[:, 0]
-    return picked_B.clamp(max=logits_BV.shape[1] - 1)
+def _draw(logits_RV: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+    """A token for each row (R,): one uniform number per row and step, put through the cumulative distribution."""
+    cumulative_RV = torch.softmax(logits_RV, 1).cumsum(1)
+    draws_R1 = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in rngs])
+    picked_R = torch.searchsorted(cumulative_RV, draws_R1 * cumulative_RV[:, -1:], right=True)[:, 0]
+    return picked_R.clamp(max=logits_RV.shape[1] - 1)
 
 
 def _generator(seed: int, prompt: np.ndarray) -> torch.Generator:

@@ -39,7 +39,8 @@ def tasks_between(
 ) -> list[dict[str, Any]]:
     """B minus A on every task and metric that all these runs were asked, a line each; none if there is no such task.
 
-    `a` and `b` are runs that differ in their seed alone. A line: task, metric, n, a, b, difference, stderr, lo, hi,
+    `a` and `b` are runs that differ in their seed alone. A line: task, metric, n, a, b, floor and floor_of (the best
+    value that an untrained start or the text alone reaches, and which does), difference, stderr, lo, hi,
     training and items (standard errors by kind), bootstrap_lo and bootstrap_hi (items only), p, p_holm, p_mcnemar (of
     the first run of each side; accuracies only), winner ('a', 'b' or 'not distinguishable'), method.
     """
@@ -58,10 +59,27 @@ def tasks_between(
                 lines.append(_line(store, str(task), metric, rows, a, b, seeds))
     known = [line["p"] for line in lines if line["p"] is not None]
     adjusted = iter(holm(known))
+    floors = _floors(store, [*a, *b])
     for line in lines:
+        line["floor_of"], line["floor"] = floors.get((line["task"], line["metric"]), (None, None))
         line["p_holm"] = next(adjusted) if line["p"] is not None else None
         line["winner"] = _winner(line, line["metric"])
     return lines
+
+
+def _floors(store: Store, runs: Sequence[str]) -> dict[tuple[str, str], tuple[str, float]]:
+    """(task, metric) -> the best floor of these runs, by name and value: bits per byte and errors the lowest."""
+    rows = store.sql(
+        "SELECT task, metric, floor, value FROM score_floor WHERE list_contains(?, run_id) AND value IS NOT NULL "
+        "ORDER BY task, metric, floor, value",
+        [list(runs)],
+    )
+    best: dict[tuple[str, str], tuple[str, float]] = {}
+    for task, metric, floor, value in rows.itertuples(index=False):
+        sign = -1 if metric.startswith(("bpb", "gold_bpb", "brier", "ece")) else 1
+        if (task, metric) not in best or sign * value > sign * best[task, metric][1]:
+            best[task, metric] = str(floor), float(value)
+    return best
 
 
 def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better: bool = True) -> dict[str, Any]:

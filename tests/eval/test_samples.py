@@ -1,6 +1,6 @@
 import numpy as np
 
-from mixlab.eval.samples import distinct, repetition, sample
+from mixlab.eval.samples import answers, distinct, repetition, sample
 from mixlab.types import EvalSpec
 
 
@@ -21,7 +21,7 @@ def echo(prompts, max_new_tokens, temperature, seed):
 
 def test_a_row_holds_what_was_asked_and_what_came():
     spec = EvalSpec(sample_tokens=8, temperature=0.5)
-    first, second = sample(echo, Letters(), ["abc", "abcdefghij"], spec, seed=3)
+    greedy, first, _, second = sample(echo, Letters(), ["abc", "abcdefghij"], spec, seed=3)
     assert first == {
         "prompt_id": 0,
         "prompt": "abc",
@@ -33,7 +33,18 @@ def test_a_row_holds_what_was_asked_and_what_came():
         "repetition": None,
         "distinct_2": 1.0,
     }
+    assert greedy == {**first, "temperature": 0.0}
     assert second["output"] == "abcdefgh" and not second["stopped"] and second["prompt_id"] == 1
+    assert len(sample(echo, Letters(), ["abc"], EvalSpec(temperature=0.0), seed=3)) == 1
+
+
+def test_written_tokens_get_their_log_probabilities_whatever_their_neighbours():
+    def ramp(ids_BT):  # log p depends on the token and its place alone
+        return -(ids_BT[:, 1:] + np.arange(ids_BT.shape[1] - 1) / 1000)
+
+    told = answers(echo, Letters(), ["a", "bcd", ""], [0.0] * 3, [0] * 3, 8, ramp)
+    assert [row["logprobs"] for row in told] == [[-97.001], [-98.003, -99.004, -100.005], []]
+    assert told[0]["logprob"] == -97.001 and told[2]["logprob"] is None
 
 
 def test_prompts_follow_an_end_of_text_as_documents_do():

@@ -38,6 +38,13 @@ def test_a_prompt_does_not_see_its_neighbours(model, temperature):
     assert together == alone
 
 
+def test_greedy_and_drawn_answers_share_a_batch(model):
+    heats, seeds = [0.0, 0.8, 1.5], [1, 1, 2]
+    both = as_lists(generate(model, [PROMPTS[1]] * 3, 12, heats, seeds, None))
+    alone = [generate(model, [PROMPTS[1]], 12, h, s, None)[0].tolist() for h, s in zip(heats, seeds, strict=True)]
+    assert both == alone
+
+
 def test_greedy_takes_the_likeliest_token(model):
     expected = PROMPTS[1].tolist()
     for _ in range(6):
