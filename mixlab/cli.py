@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mixlab import __version__
-from mixlab.commands import advise, cleaning, data, db, explain, keep, mix, runs, sweep
+from mixlab.commands import advise, cleaning, data, db, explain, keep, mix, report, runs, sweep
 from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
 from mixlab.errors import MixlabError
 
@@ -90,6 +90,7 @@ def run(
 
 app.command()(sweep.sweep)
 app.command()(advise.recommend)
+app.command()(report.report)
 
 
 @app.command("app")

@@ -191,6 +191,26 @@ def noise_floor(groups: Iterable[Sequence[float | None]]) -> NoiseFloor | None:
     return NoiseFloor(sd=math.sqrt(math.fsum(((g - g.mean()) ** 2).sum() for g in repeated) / df), df=df)
 
 
+def seeds_needed(found: Difference, seeds: int, *, most: int = 1000) -> int | None:
+    """Seeds a side that would tell a difference of this size from zero; None where no number up to `most` would.
+
+    `seeds`: those behind it now. The noise of training shrinks with their root, that of the held-out documents stays.
+    None also without a difference or a noise: nothing to reckon with.
+
+    >>> seeds_needed(Difference(mean=0.01, stderr=0.01, df=2, n=3, method=""), 3)
+    15
+    """
+    if found.mean is None or found.stderr is None:
+        return None
+    documents = found.parts.get("documents", 0.0)
+    of_one = found.parts.get("training", found.stderr) * math.sqrt(seeds)
+    for n in range(seeds + 1, most + 1):
+        reach = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+        if abs(found.mean) > reach * math.hypot(of_one / math.sqrt(n), documents):
+            return n
+    return None
+
+
 def _sum_of_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """(stderr, df) of a sum of independent terms, each (variance, degrees of freedom)."""
     total = math.fsum(v for v, _ in parts)

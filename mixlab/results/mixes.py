@@ -3,6 +3,7 @@
 Reads rows of `listing.list_runs` and what `evidence_of` finds in runs' files; writes nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,8 @@ def _told(task: str, found: Difference, a: Sequence[Run], b: Sequence[Run]) -> d
         "b": float(np.mean([v for v in _by_seed(b, task).values() if v is not None])),
         "difference": found.mean,
         "stderr": found.stderr,
+        "df": found.df if math.isfinite(found.df) else None,
+        "parts": dict(found.parts),
         "lo": lo,
         "hi": hi,
         "interval": "unknown" if lo is None or hi is None else f"{lo:+.4f} to {hi:+.4f}",
