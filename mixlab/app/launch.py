@@ -13,7 +13,7 @@ SETTINGS = {
     "theme.light.primaryColor": "#00618F",  # 6.7:1 under white button text; the dark one 4.7:1
     "theme.light.backgroundColor": "#FFFFFF",
     "theme.light.secondaryBackgroundColor": "#F3F5F7",
-    "theme.light.textColor": "#1B2733",
+    "theme.light.textColor": "#060D14",  # captions are this at 60 %: 5.1:1
     "theme.light.borderColor": "#CBD3DB",
     "theme.dark.primaryColor": "#287AAB",
     "theme.dark.backgroundColor": "#12181F",

@@ -14,7 +14,7 @@ def test_the_page_tells_store_disk_and_doctor_in_every_lab(request, state):
     request.getfixturevalue(state)
     at = show("system")
     told = said(at)
-    assert "mixlab db check" in told and "mixlab doctor" in told and "published: never" in told
+    assert "mixlab db check" in told and "mixlab doctor" in told and "never made" in told
     assert {"GPU", "CPU cores", "memory"} <= set(at.dataframe[1].value["device"])
 
 
@@ -31,7 +31,7 @@ def test_the_store_is_rebuilt_and_checked_from_the_page(lab):
     assert (lab / "mixlab.duckdb").exists() and "The index is rebuilt" in said(at)
     (lab / "mixlab.duckdb").write_bytes(b"no database")
     at.run()
-    assert "The index is unusable" in said(at)
+    assert "The index cannot be used" in said(at)
     at.button(key="rebuild").click().run()
     assert machine.store(Workspace.open())["is_whole"]
 

@@ -47,10 +47,10 @@ def state() -> None:
         if told["state"] == "running":
             st.progress(min(share, 1.0), text=f"{share:.0%}" + (f", about {parts.span(left)} left" if left else ""))
         with st.container(horizontal=True):
-            st.metric("State", told["state"], border=True, width=150)
+            st.metric("State", told["state"], border=True, width=180)
             st.metric("Step", f"{told['step'] or 0:,} of {told['steps'] or 0:,}", border=True, width=190)
             bpb = told["bpb_macro"]
-            st.metric("Bits per byte", "–" if bpb is None else f"{bpb:.4f}", border=True, width=170)
+            st.metric("Bits per byte", "–" if bpb is None else f"{bpb:.4f}", border=True, width=150)
             st.metric("Tokens/s", f"{told['tokens_per_s'] or 0:,.0f}", border=True, width=150)
             wall = told["wall_s"]
             st.metric("Time", "–" if wall is None else parts.span(wall), border=True, width=130)
@@ -71,8 +71,10 @@ def curves() -> None:
     if scores.empty:
         st.write("No evaluation has finished yet; the first comes at step 0.")
     else:
+        st.subheader("Held-out bits per byte")
         parts.chart(charts.run_bpb(scores, lab.source_names()), key="run_bpb", height=380)
     if len(losses):
+        st.subheader("Training loss")
         parts.chart(charts.loss(losses, [run_id]), key="run_loss", height=300)
 
 
@@ -83,7 +85,10 @@ if opened["Curves"].open:
         st.fragment(curves, run_every=lab.LIVE_SECONDS if is_live else None)()
         mix = one_run.draws(run)
         st.subheader("Mixture")
-        st.dataframe(mix, hide_index=True, alt=f"{len(mix)} sources with weights, tokens and epochs", key="draws")
+        percent = {"weight": st.column_config.NumberColumn(format="percent")}
+        numbers = {n: st.column_config.NumberColumn(format="localized") for n in ("tokens", "available")}
+        st.dataframe(mix, hide_index=True, key="draws", column_config={**percent, **numbers},
+                     alt=f"{len(mix)} sources with weights, tokens and epochs")  # fmt: skip
 if opened["Scores"].open:
     with opened["Scores"], parts.guarded():
         told = one_run.scores(run)

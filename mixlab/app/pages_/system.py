@@ -31,9 +31,10 @@ with parts.guarded("The store cannot be looked at"):
         st.metric("Runs", f"{told['runs']:,}", border=True, width=150)
         size = "none" if told["bytes"] is None else f"{told['bytes'] / 1e6:.1f} MB"
         st.metric("mixlab.duckdb", size, border=True, width=190)
-    st.caption("published: " + parts.age(told["published_at"]))
+    st.caption("The index was " + parts.age(told["published_at"]).replace("never updated", "never made") + ".")
     if told["bytes"] is not None and not told["is_whole"]:
-        st.warning("Every page reads the runs' own files meanwhile: slower, not wrong.", title="The index is unusable")
+        st.warning("It is damaged, or another version made it. Every page reads the runs' own files meanwhile: slower, "
+                   "not wrong. Rebuild it.", title="The index cannot be used")  # fmt: skip
     with st.container(horizontal=True):
         check = st.button("Check every file", key="check", icon=":material/fact_check:")
         rebuild = st.button("Rebuild the index", key="rebuild", type="primary", icon=":material/sync:")
