@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixlab.advise.target import priced
 from mixlab.show import print_json, say, table
 
 
@@ -15,9 +16,10 @@ def leaderboard(lines: Sequence[Any], metric: str, *, as_json: bool) -> None:
     rows = []
     for x in lines:
         behind = "default" if x.behind is None else f"{x.behind[0]:+.3f} to {x.behind[1]:+.3f}"
-        figures = (x.spearman, x.top_quarter, x.decision_accuracy, x.coverage_80)
+        figures = (x.spearman, x.kendall, x.top_quarter, x.decision_accuracy, x.coverage_80)
         rows.append((f"{x.method}", x.n, *(f"{v:.3f}" for v in figures), x.regret_at_1, x.regret_at_5, behind))
-    columns = ("method", "runs", "Spearman", "top quarter", "decisions", "80 % holds", "regret@1", "regret@5", "behind")
+    shares = ("Spearman", "Kendall", "top quarter", "decisions", "80 % holds")
+    columns = ("method", "runs", *shares, "regret@1", "regret@5", "behind")
     note = "behind: Spearman of the default minus this one's, 95 % by paired bootstrap over mixes"
     table(f"Unseen mixes, {metric}", columns, rows, note=note)
 
@@ -44,6 +46,19 @@ def sentences(told: Sequence[str], facts: Any, *, as_json: bool) -> None:
         return
     for line in told:
         say(f"- {line}")
+
+
+def designs(told: Sequence[Any]) -> list[str]:
+    """A sentence a design: what it costs and what it can be expected to find."""
+    lines = []
+    for p in told:
+        d, price = p.design, f" ({priced(p.dollars)})" if p.dollars else ""
+        size = "" if d.n_params is None else f" of {d.n_params / 1e6:g} M (rank agreement {d.agreement:.2f})"
+        lines.append(
+            f"{d.runs} mixes x {d.seeds} seeds{size}{price}: regret {p.regret:.4f}, "
+            f"{p.decision_accuracy:.0%} of clear pairs ordered rightly"
+        )
+    return lines
 
 
 def sensitivity(effects: Any, parts: Any, at: str, *, as_json: bool) -> None:

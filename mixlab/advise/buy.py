@@ -19,12 +19,19 @@ from mixlab.advise.target import priced
 from mixlab.advise.validation import decision_accuracy
 from mixlab.advise.verdict import Wish, reachable
 from mixlab.errors import ConfigError
+from mixlab.mix import swarm
 from mixlab.seeds import generator
 
 POOL = 80  # candidate mixes near the best one; half as many anywhere a recommendation may lie
 SAMPLES = 1000  # mixes tried to find a best one
 SIMULATIONS = 8  # sweeps that are trained again in imagination
+JUDGED = 100  # mixes whose pairs a design of `power` has to order
+AGREEMENT = ((1e6, 0.73), (15e6, 0.89))  # parameters, Spearman with 1 B over 52 tasks (Olmix, arXiv 2602.12237)
 KEEP = 0.5  # a batch that saves less than this part of one seed's noise is not worth its price
+
+
+Surface = Callable[[np.ndarray], np.ndarray]
+"""Weights (n, m) -> loss (n,)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,16 +49,42 @@ class Next:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """A sweep that could be bought."""
+
+    runs: int
+    """Mixes."""
+    seeds: int = 1
+    """Runs of each mix."""
+    dollars: float = 0.0
+    """Of one run; 0: not known."""
+    n_params: float | None = None
+    """Size of its models; None: that of the model the mix is for."""
+    agreement: float = 1.0
+    """Rank correlation of mixes at that size with the model the mix is for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Power:
     """What one design can be expected to find."""
 
-    runs: int
-    seeds: int
+    design: Design
     dollars: float
+    """Of the whole design; 0: not known."""
     regret: float
     """Median loss of the picked mix above the best, over planted surfaces."""
     decision_accuracy: float
-    """Share of pairs of mixes that it orders rightly."""
+    """Share of pairs of mixes that it orders rightly, of those further apart than two sds of the noise."""
+
+
+def agreement_at(n_params: float) -> float:
+    """Rank correlation of mixes at this size with a model of 1 B, as published (AGREEMENT); flat beyond its ends.
+
+    >>> agreement_at(1e6), agreement_at(60e6)
+    (0.73, 0.89)
+    """
+    sizes, shares = zip(*AGREEMENT, strict=True)
+    return float(np.interp(np.log(n_params), np.log(sizes), shares))
 
 
 def next_runs(
@@ -81,46 +114,60 @@ def next_runs(
 
 
 def power(
-    designs: Sequence[tuple[int, int, float]],
-    surface: Callable[[np.random.Generator], Callable[[np.ndarray], np.ndarray]],
+    designs: Sequence[Design],
+    surface: Callable[[np.random.Generator], Surface],
     mixes: Callable[[int, int], np.ndarray],
     noise: float,
     *,
     surfaces: int = 20,
 ) -> list[Power]:
-    """Expected regret and decision accuracy of designs (mixes, seeds of each, dollars a run), on the same surfaces.
+    """Expected regret and decision accuracy of designs, on the same surfaces.
 
     `surface(rng)` draws a truth: weights (n, m) -> loss (n,). `mixes(n, seed)` gives a design (n, m). Plain fits by one
-    Gaussian process per surface: a comparison of designs, not a promise.
+    Gaussian process per surface: a comparison of designs, not a promise. A design of small models sees the truth
+    mixed with another surface, so that the two rank mixes alike as far as its `agreement` says.
     """
     result = []
-    for runs, seeds, dollars in designs:
+    for design in designs:
         regrets, decided = [], []
         for s in range(surfaces):
             rng = generator(s, "power")
-            truth, seen = surface(rng), mixes(runs, s)
-            losses = truth(seen) + rng.normal(0, noise / np.sqrt(seeds), len(seen))
-            cloud = rng.dirichlet(np.ones(seen.shape[1]), 500)
+            truth, seen = surface(rng), mixes(design.runs, s)
+            cloud = _cloud(seen.shape[1], rng)
+            shown = _proxy(truth, surface(rng), design.agreement, cloud)
+            losses = shown(seen) + rng.normal(0, noise / np.sqrt(design.seeds), len(seen))
             real, guess = truth(cloud), train_ard(seen, losses).predict(cloud)[0]
             regrets.append(real[guess.argmin()] - real.min())
-            decided.append(decision_accuracy(real[:100], guess[:100], noise))
-        result.append(
-            Power(
-                runs=runs,
-                seeds=seeds,
-                dollars=runs * seeds * dollars,
-                regret=float(np.median(regrets)),
-                decision_accuracy=float(np.nanmean(decided)),
-            )
-        )
+            decided.append(decision_accuracy(real[:JUDGED], guess[:JUDGED], noise))
+        told = float(np.median(regrets)), float(np.nanmean(decided))
+        dollars = design.runs * design.seeds * design.dollars
+        result.append(Power(design=design, dollars=dollars, regret=told[0], decision_accuracy=told[1]))
     return result
 
 
-def surface_of(objective: Objective) -> Callable[[np.random.Generator], Callable[[np.ndarray], np.ndarray]]:
+def _cloud(sources: int, rng: np.random.Generator) -> np.ndarray:
+    """Mixes (n, m) near the even one, all over, and near the corners, shuffled."""
+    drawn = [rng.dirichlet(np.full(sources, strength), JUDGED * 2) for strength in swarm.STRENGTHS]
+    return rng.permutation(np.vstack(drawn))
+
+
+def _proxy(truth: Surface, other: Surface, agreement: float, cloud: np.ndarray) -> Surface:
+    """A surface of the truth's spread over the cloud whose ranks agree with it that far."""
+    if agreement >= 1:
+        return truth
+    real, foreign = truth(cloud), other(cloud)
+    slope, level = np.polyfit(real, foreign, 1)
+    left = (foreign - slope * real - level).std()
+    share = 2 * np.sin(np.pi * agreement / 6)  # Pearson of two normals with that Spearman
+    scale = np.sqrt(1 - share**2) * real.std() / left if left > 0 else 0.0
+    return lambda w: share * truth(w) + scale * (other(w) - slope * truth(w) - level)
+
+
+def surface_of(objective: Objective) -> Callable[[np.random.Generator], Surface]:
     """Surfaces like the fitted one: its predictions with the sources' parts shuffled, so that each has another best."""
     m = len(objective.sources)
 
-    def draw(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    def draw(rng: np.random.Generator) -> Surface:
         order = rng.permutation(m)
         return lambda w: objective.raw(w[:, order])[0]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mixlab.advise.fits import DEFAULT, METHODS, PREFIX, fit, sources_of
-from mixlab.advise.validation import Z80, decision_accuracy, spearman
+from mixlab.advise.validation import Z80, decision_accuracy, kendall, spearman
 from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.seeds import generator
 
@@ -38,6 +38,7 @@ class Line:
     method: str
     n: int
     spearman: float
+    kendall: float
     top_quarter: float
     regret_at_1: float
     regret_at_5: float
@@ -92,12 +93,12 @@ def leaderboard(
 
 
 def judge(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray, noise: float = 0.0) -> list[float]:
-    """Spearman, the same in the best quarter, regret at 1 and at 5, decision accuracy, coverage of 80 % intervals."""
+    """Spearman, the same in the best quarter, regret at 1 and 5, decision accuracy, coverage at 80 %, Kendall."""
     order, top = np.argsort(mean, kind="stable"), truth <= np.quantile(truth, 0.25)
     regret = [float(truth[order[:k]].min() - truth.min()) for k in (1, 5)]
     covered = float(np.mean(np.abs(truth - mean) <= Z80 * sd))
     decided = decision_accuracy(truth, mean, noise)
-    return [spearman(truth, mean), spearman(truth[top], mean[top]), *regret, decided, covered]
+    return [spearman(truth, mean), spearman(truth[top], mean[top]), *regret, decided, covered, kendall(truth, mean)]
 
 
 def paired_bootstrap(truth: np.ndarray, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -112,11 +113,12 @@ def paired_bootstrap(truth: np.ndarray, a: Sequence[np.ndarray], b: Sequence[np.
 
 
 def _line(method: str, n: int, figures: Sequence[float], behind: tuple[float, float] | None) -> Line:
-    rho, top, one, five, decided, covered = figures
+    rho, top, one, five, decided, covered, tau = figures
     return Line(
         method=method,
         n=n,
         spearman=rho,
+        kendall=tau,
         top_quarter=top,
         regret_at_1=one,
         regret_at_5=five,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mixlab.errors import ConfigError, PlanError, nearest
-from mixlab.mix.budget import DEVICES
+from mixlab.mix.budget import DEVICES, Device, share_at
 from mixlab.mix.mixture import unimax
 
 
@@ -42,9 +42,7 @@ class Target:
 
     def price(self) -> tuple[float, float]:
         """Hours of one device, and dollars, at the device's assumed utilisation. ConfigError: unknown device."""
-        if self.device not in DEVICES:
-            raise ConfigError(f"there is no device '{self.device}' in the price table.{nearest(self.device, DEVICES)}")
-        told = DEVICES[self.device]
+        told = _device(self.device)
         hours = self.flops / (told.peak * told.utilisation) / 3600
         return hours, hours * told.dollars_per_hour
 
@@ -56,3 +54,18 @@ def priced(dollars: float) -> str:
     ('$1,234.50', '$0.00093')
     """
     return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.2g}"
+
+
+def dollars_at(n_params: float, tokens: float, device: str) -> float:
+    """Price of one run of that size, by 6 FLOPs a parameter and token, at the device's assumed utilisation.
+
+    ConfigError: unknown device.
+    """
+    told = _device(device)
+    return 6 * n_params * tokens / (told.peak * share_at(n_params, told)) / 3600 * told.dollars_per_hour
+
+
+def _device(name: str) -> Device:
+    if name not in DEVICES:
+        raise ConfigError(f"there is no device '{name}' in the price table.{nearest(name, DEVICES)}")
+    return DEVICES[name]

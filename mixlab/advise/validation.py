@@ -156,12 +156,20 @@ def _point_figures(y: np.ndarray, p: np.ndarray, noise: float) -> list[float]:
     error = p - y
     best = np.argsort(y, kind="stable")[: len(y) // 4]
     top = spearman(y[best], p[best]) if len(best) >= MIN_TOP else float("nan")
-    tau = np.asarray(kendalltau(y, p), float)[0]
     q2 = 1 - np.mean(error**2) / y.var()
-    tau = float(tau) if np.isfinite(tau) else 0.0
     mae, rmse = np.abs(error).mean(), np.sqrt(np.mean(error**2))
     five = y[np.argsort(p, kind="stable")[:5]].min() - y.min()
-    return [spearman(y, p), tau, mae, rmse, q2, top, y[p.argmin()] - y.min(), five, decision_accuracy(y, p, noise)]
+    return [
+        spearman(y, p),
+        kendall(y, p),
+        mae,
+        rmse,
+        q2,
+        top,
+        y[p.argmin()] - y.min(),
+        five,
+        decision_accuracy(y, p, noise),
+    ]
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -173,6 +181,16 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     ra, rb = rankdata(a) - (len(a) + 1) / 2, rankdata(b) - (len(b) + 1) / 2
     size = np.sqrt((ra @ ra) * (rb @ rb))
     return float(ra @ rb / size) if size > 0 else 0.0
+
+
+def kendall(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b: pairs ordered alike minus pairs ordered apart, as a share; 0 where one side is constant.
+
+    >>> round(kendall(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0])), 3)
+    0.333
+    """
+    tau = float(np.asarray(kendalltau(a, b), float)[0])
+    return tau if np.isfinite(tau) else 0.0
 
 
 def _coverage(y: np.ndarray, p: LeftOut, groups: np.ndarray) -> list[float]:

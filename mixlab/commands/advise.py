@@ -10,6 +10,7 @@ from mixlab.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="What the runs say, and which to buy next.")
 Sweep = Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")]
+SIZES = {"K": 1e3, "M": 1e6, "B": 1e9}
 Metrics = Annotated[list[str] | None, typer.Option("--metric", help="bpb_code, bpb/code or code; again for more.")]
 
 
@@ -159,37 +160,74 @@ def next_runs(
 
 @app.command("power")
 def power(
-    design: Annotated[list[str] | None, typer.Option(metavar="RUNSxSEEDS", help="E.g. 64x1; again to compare.")] = None,
+    design: Annotated[
+        list[str] | None, typer.Option(metavar="RUNS[xSIZE][xSEEDS]", help="E.g. 64x15M or 24x60Mx2; again to compare.")
+    ] = None,
     noise: Annotated[float | None, typer.Option(help="Sd between seeds; default: as the runs show.")] = None,
     sweep: Sweep = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Surfaces like a published table's (see replay), not ours.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="With --table: its metric; default: its first.")] = None,
+    agreement: Annotated[
+        list[str] | None, typer.Option(metavar="SIZE=SPEARMAN", help="How alike that size ranks mixes (advise sizes).")
+    ] = None,
+    tokens_per_param: Annotated[float, typer.Option(help="Length of runs whose size is given.")] = 20.0,
+    device: Annotated[str, typer.Option(help="What they are priced on: cpu, a100, h100, h200.")] = "h100",
     as_json: AsJson = False,
 ) -> None:
     """What designs of experiment would find, by simulation on surfaces like the one fitted to the runs."""
     from dataclasses import asdict
 
     from mixlab import show_advice
-    from mixlab.advise import buy, runs
-    from mixlab.advise.target import priced
+    from mixlab.advise import buy, replay, runs
+    from mixlab.advise.fits import fit
+    from mixlab.advise.objective import objective_of
+    from mixlab.advise.target import dollars_at
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    ws = Workspace.open()
-    objective, _, dollars = runs.fitted(list_runs(ws), ws, runs.Ask(sweep=sweep))
-    asked = []
-    for text in design or ["16x1", "32x1", "16x2"]:
-        many, _, seeds = text.partition("x")
-        if not (many.isdigit() and (seeds or "1").isdigit()):
-            raise ConfigError(f"a design is RUNSxSEEDS, such as 64x1 or 24x2; not '{text}'.")
-        asked.append((int(many), int(seeds or 1), dollars))
-    told = buy.power(
-        asked, buy.surface_of(objective), runs.designs(objective), buy.noise_sd(objective) if noise is None else noise
-    )
-    lines = [
-        f"{p.runs} mixes x {p.seeds} seeds ({priced(p.dollars)}): regret {p.regret:.4f}, "
-        f"{p.decision_accuracy:.0%} of clear pairs ordered rightly"
-        for p in told
+    told = {_size(size): rho for size, rho in _numbers(agreement, "--agreement").items()}
+    asked = [_design(text) for text in design or ["16x1", "32x1", "16x2"]]
+    if table is not None:
+        known = replay.read(table)
+        objective, own_price = objective_of([fit(known.train, metric or known.metrics[0])]), 0.0
+    else:
+        ws = Workspace.open()
+        objective, _, own_price = runs.fitted(list_runs(ws), ws, runs.Ask(sweep=sweep))
+    designs = [
+        buy.Design(runs=n, seeds=seeds, dollars=own_price)
+        if size is None
+        else buy.Design(
+            runs=n,
+            seeds=seeds,
+            n_params=size,
+            dollars=dollars_at(size, tokens_per_param * size, device),
+            agreement=told.get(size, buy.agreement_at(size)),
+        )
+        for n, size, seeds in asked
     ]
-    show_advice.sentences(lines, [asdict(p) for p in told], as_json=as_json)
+    sd = buy.noise_sd(objective) if noise is None else noise
+    found = buy.power(designs, buy.surface_of(objective), runs.designs(objective), sd)
+    show_advice.sentences(show_advice.designs(found), [asdict(p) for p in found], as_json=as_json)
+
+
+def _design(text: str) -> tuple[int, float | None, int]:
+    """Runs, parameters of their models, seeds of each. ConfigError: not in the form."""
+    many, *rest = text.split("x")
+    size = _size(rest.pop(0)) if rest and rest[0][-1:].upper() in SIZES else None
+    seeds = rest[0] if len(rest) == 1 else "1"
+    if len(rest) > 1 or not (many.isdigit() and seeds.isdigit() and int(many) > 0 and int(seeds) > 0):
+        raise ConfigError(f"a design is RUNSxSIZExSEEDS, such as 64x15M, 24x60Mx2 or 64x1; not '{text}'.")
+    return int(many), size, int(seeds)
+
+
+def _size(text: str) -> float:
+    """Parameters, from words such as 15M. ConfigError: something else."""
+    try:
+        return float(text[:-1]) * SIZES[text[-1:].upper()]
+    except (KeyError, ValueError) as e:
+        raise ConfigError(f"a size is a number and K, M or B, such as 15M; not '{text}'.") from e
 
 
 @app.command("laws")

@@ -128,12 +128,16 @@ def utilisation(model: ModelSpec, device: Device) -> float:
 
     Below the smallest size of SMALL_ON_GPU it falls in proportion: kernel launches set the pace.
     """
+    return share_at(params(model).total, device)
+
+
+def share_at(n_params: float, device: Device) -> float:
+    """As `utilisation`, for a model of which only the number of parameters is known."""
     if device.kind == "cpu":
         return device.utilisation
     sizes, shares = zip(*SMALL_ON_GPU, strict=True)
-    n = params(model).total
-    found = float(np.interp(math.log(n), np.log(sizes), shares)) * min(1.0, n / sizes[0])
-    return found if n < sizes[-1] else device.utilisation
+    found = float(np.interp(math.log(n_params), np.log(sizes), shares)) * min(1.0, n_params / sizes[0])
+    return found if n_params < sizes[-1] else device.utilisation
 
 
 def overtraining(model: ModelSpec, tokens: int) -> float:

@@ -29,6 +29,24 @@ def test_more_runs_find_more():
     def mixes(n, seed):
         return np.random.default_rng(seed).dirichlet(np.ones(4), n)
 
-    few, many = buy.power([(6, 1, 1.0), (30, 1, 1.0)], drawn, mixes, 0.004, surfaces=6)
+    sweeps = [buy.Design(runs=6, dollars=1.0), buy.Design(runs=30, dollars=1.0)]
+    few, many = buy.power(sweeps, drawn, mixes, 0.004, surfaces=6)
     assert many.regret < few.regret and many.decision_accuracy > few.decision_accuracy
     assert (few.dollars, many.dollars) == (6, 30)
+    asked = [buy.Design(runs=30, n_params=1e6, agreement=rho) for rho in (0.2, 0.9)]
+    blurred, clear = buy.power(asked, drawn, mixes, 0.004, surfaces=6)
+    assert blurred.decision_accuracy < clear.decision_accuracy < many.decision_accuracy
+    assert blurred.regret > many.regret
+
+
+def test_a_small_model_ranks_mixes_as_far_as_it_agrees():
+    rng = np.random.default_rng(0)
+    cloud = rng.dirichlet(np.ones(4), 2000)
+    truth, other = (
+        (lambda w: surface(np.random.default_rng(1))(w).mean(1)),
+        (lambda w: w @ np.array([1.0, 5.0, 2.0, 0])),
+    )
+    for rho in (0.3, 0.8):
+        seen = buy._proxy(truth, other, rho, cloud)(cloud)
+        assert np.corrcoef(truth(cloud), seen)[0, 1] == pytest.approx(2 * np.sin(np.pi * rho / 6))
+        assert seen.std() == pytest.approx(truth(cloud).std())
