@@ -30,7 +30,7 @@ BOOKKEEPING = (
     *("wall_s", "tokens_per_s", "bpb_macro_stderr"),
 )
 """Columns that differ from run to run without telling the runs apart."""
-STATES = ("running", "queued", "finished", "failed", "diverged", "stalled", "killed")
+STATES = ("running", "slow", "queued", "finished", "failed", "diverged", "stalled", "killed")
 Stamp = tuple[int, int, int]
 
 
@@ -116,7 +116,7 @@ def is_live(runs: pd.DataFrame) -> bool:
     if runs.empty:
         return False
     stopped = runs["reason"].fillna("").str.startswith(("stopped", "interrupted"))
-    return bool(((runs["state"] == "running") | ((runs["state"] == "queued") & ~stopped)).any())
+    return bool((runs["state"].isin(("running", "slow")) | ((runs["state"] == "queued") & ~stopped)).any())
 
 
 def named(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

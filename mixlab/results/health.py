@@ -5,18 +5,14 @@ killed cannot say so, so its reader has to.
 """
 
 import socket
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mixlab.results.listing import is_alive, read_object, read_rows
+from mixlab.results.listing import SILENT_S, SLOW_FRAC, is_alive, pace, read_object, read_rows
 
 Health = Literal["queued", "running", "slow", "stalled", "killed", "diverged", "failed", "finished"]
-STALL_SECONDS = 60.0  # where a status does not say how long its steps take
-SLOW_FRAC = 0.5  # of the run's own median speed
-SLOW_LINES = 4  # metric lines before a speed can be called usual
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,17 +63,10 @@ def _state(run: Path, now: float) -> tuple[Health, str]:
     is_here, pid = status.get("host") == socket.gethostname(), status.get("pid")
     if is_here and isinstance(pid, int) and not is_alive(pid) and status.get("state") == "running":
         return "killed", f"its process {pid} is gone at {where}; the same command goes on from the checkpoint"
-    if silent > float(status.get("stall_seconds") or STALL_SECONDS):
+    if silent > float(status.get("stall_seconds") or SILENT_S):
         told = f"process {pid} lives but" if is_here else f"{status.get('host')}"
         return "stalled", f"{told} has said nothing for {silent:.0f} s at {where}"
-    return _pace(run, where)
-
-
-def _pace(run: Path, where: str) -> tuple[Health, str]:
-    """running, or slow: below half of the speed the run itself has mostly had."""
-    speeds = [row.get("m", {}).get("tokens_per_s") for row in read_rows(run / "metrics.jsonl")]
-    speeds = [float(s) for s in speeds if s]
-    usual = statistics.median(speeds) if speeds else 0.0
-    if len(speeds) >= SLOW_LINES and speeds[-1] < SLOW_FRAC * usual:
-        return "slow", f"{speeds[-1]:,.0f} tokens/s, where it mostly had {usual:,.0f}, at {where}"
-    return "running", f"{where}, {usual:,.0f} tokens/s" if speeds else where
+    last, usual = pace(run)
+    if last < SLOW_FRAC * usual:
+        return "slow", f"{last:,.0f} tokens/s, where it mostly had {usual:,.0f}, at {where}"
+    return "running", f"{where}, {usual:,.0f} tokens/s" if usual else where

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import socket
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import fields
@@ -21,6 +22,10 @@ from mixlab.workspace import Workspace
 
 SILENT_S = 60.0
 """Where a status does not say how long its steps take; the loop writes one every 2 s."""
+SLOW_FRAC = 0.5
+"""Of the run's own median speed: below it a run is `slow`."""
+SLOW_LINES = 4
+"""Metric lines before a speed can be called usual."""
 TERMINAL = frozenset({"finished", "failed", "diverged"})
 """States that stay as they are until a file of the run changes."""
 logger = logging.getLogger(__name__)
@@ -59,7 +64,7 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "run_id": path.name,
         "name": told.get("name") or path.name,
         "sweep": told.get("sweep"),
-        "state": derive_state(status, bool(done), started) if told else "damaged",
+        "state": _state(path, status, bool(done), started) if told else "damaged",
         "reason": status.get("reason") if told else f"{path / 'run.json'} cannot be read",
         "seed": told.get("seed"),
         "mixture": mixture.get("name"),
@@ -78,7 +83,7 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None, now: float | None = None) -> str:
-    """queued, running, stalled, killed, diverged, failed or finished: health.py's words, but for `slow`.
+    """queued, running, stalled, killed, diverged, failed or finished: by what a run says of itself, not by its speed.
 
     Killed: the process is gone from this machine. Stalled: no heartbeat for longer than its steps explain.
     """
@@ -94,6 +99,14 @@ def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None
     seen = _number(status.get("heartbeat")) or created_at or 0.0
     silent = (time.time() if now is None else now) - seen
     return "stalled" if silent > (_number(status.get("stall_seconds")) or SILENT_S) else "running"
+
+
+def pace(run: Path) -> tuple[float, float]:
+    """Tokens per second of the last logged step, and the median of all; alike below SLOW_LINES lines, 0 without any."""
+    speeds = [(row.get("m") or {}).get("tokens_per_s") for row in read_rows(run / "metrics.jsonl")]
+    known = [float(s) for s in speeds if s]
+    usual = statistics.median(known) if known else 0.0
+    return (known[-1] if len(known) >= SLOW_LINES else usual), usual
 
 
 def is_alive(pid: int) -> bool:
@@ -154,6 +167,15 @@ def _last_bpb(path: Path) -> dict[str, dict[str, Any]]:
         if task not in best or rank >= best[task][0]:
             best[task] = rank, row
     return {task.removeprefix("bpb/"): row for task, (_, row) in sorted(best.items())}
+
+
+def _state(path: Path, status: dict[str, Any], is_done: bool, started: float | None) -> str:
+    """`derive_state`, and slow where a running one is below half of its usual speed."""
+    told = derive_state(status, is_done, started)
+    if told != "running":
+        return told
+    last, usual = pace(path)
+    return "slow" if last < SLOW_FRAC * usual else told
 
 
 def _recipe(told: dict[str, Any]) -> str:

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from mixlab.results.health import health
 from mixlab.results.listing import derive_state, list_runs, read_rows
+from mixlab.results.store import Store, publish
 from mixlab.workspace import append_line
 
 HERE = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -100,3 +102,13 @@ def test_listing_needs_nothing_heavy():
     code = f"import sys, mixlab.results.listing; print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_a_run_at_less_than_half_of_its_usual_speed_is_slow_wherever_its_state_is_told(ws, make_run):
+    path = make_run("even", 0, state="running")
+    for step, speed in enumerate((100.0, 101.0, 99.0, 100.0, 30.0), 10):
+        append_line(path / "metrics.jsonl", {"step": step, "tokens": step, "ts": 1e9, "m": {"tokens_per_s": speed}})
+    publish(ws)
+    assert list_runs(ws)[0]["state"] == health(path).state == Store.open(ws).runs()["state"].item() == "slow"
+    append_line(path / "metrics.jsonl", {"step": 20, "tokens": 20, "ts": 1e9, "m": {"tokens_per_s": 80.0}})
+    assert list_runs(ws)[0]["state"] == Store.open(ws).runs()["state"].item() == "running"

@@ -32,7 +32,7 @@ if found is None:
     st.stop()
 run, run_id = found, found.name
 facts = one_run.facts(run)
-is_live = facts["state"] in ("running", "queued")
+is_live = facts["state"] in ("running", "slow", "queued")
 
 
 @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="run_state")
@@ -44,7 +44,7 @@ def state() -> None:
         (st.success if quiet else st.warning)(lab.visible(told["headline"]).replace("\n", " "))
         share = (told["step"] or 0) / (told["steps"] or 1)
         left = one_run.seconds_left(told)
-        if told["state"] == "running":
+        if told["state"] in ("running", "slow"):
             st.progress(min(share, 1.0), text=f"{share:.0%}" + (f", about {parts.span(left)} left" if left else ""))
         with st.container(horizontal=True):
             st.metric("State", told["state"], border=True, width=180)
