@@ -1,6 +1,7 @@
 """What `mixlab data atlas · audit · explain · labels` print. Computes nothing."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -47,6 +48,16 @@ def what_if(answer: pd.DataFrame, moved: pd.DataFrame, asked: str, *, as_json: b
         say(
             "Not exact: a later step of the profile compares documents, and those that come back would take part in it."
         )
+
+
+def switched(answer: pd.DataFrame, asked: Sequence[str], *, as_json: bool) -> None:
+    """What several changes would do together."""
+    if as_json:
+        print_json({"what_if": list(asked), "sources": records(answer)})
+        return
+    rows = [tuple(_shown(v) for v in r.values()) for r in records(answer)]
+    note = "before deduplication and hold-out, which would see the documents that come back"
+    table(f"What if {' and '.join(asked)}", [str(c) for c in answer.columns], rows, note=note)
 
 
 def audit(found: Any, alarms: pd.DataFrame, max_risk: float | None, *, as_json: bool) -> None:

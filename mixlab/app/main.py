@@ -13,7 +13,11 @@ PARTS = "mixlab.app.parts"
 # Group -> its pages: file in pages_ and path in the address, title, icon, what it is for. (A string here is shown.)
 GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
     "": [("home", "Home", ":material/home:", "What runs, the best mixes, the last verdict; where to begin.")],
-    "Data": [],
+    "Data": [
+        ("sources", "Sources", ":material/database:", "What text there is, its licence; prepare it, add your own."),
+        ("filters", "Filters", ":material/filter_alt:", "What cleaning takes, and what other rules would bring back."),
+        ("documents", "Documents", ":material/article:", "Read what was kept and what was dropped, and why."),
+    ],
     "Mixes": [
         (
             "mix",

@@ -16,21 +16,27 @@ OneSource = Annotated[str | None, typer.Argument(help="A cleaned source, or all.
 def atlas(
     source: OneSource = None,
     asked: Annotated[
-        str | None, typer.Option("--what-if", help="rule=off, or rule=number to move its threshold.")
+        list[str] | None,
+        typer.Option("--what-if", help="rule=off, or rule=number to move its threshold; again for several at once."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What each cleaning rule removes, alone and with the others, in documents, bytes and tokens."""
     from mixlab import show_atlas
     from mixlab.data import atlas as book
+    from mixlab.data import switches
     from mixlab.data.cleaned import cleaned_sources
     from mixlab.workspace import Workspace
 
     cleaned = cleaned_sources(Workspace.open(), source)
+    if asked and len(asked) > 1:
+        told = switches.answer(cleaned, [book.change(one) for one in asked])
+        show_atlas.switched(told, asked, as_json=as_json)
+        return
     if asked:
-        change = book.change(asked)
+        change = book.change(asked[0])
         answer, moved = book.what_if(cleaned, change), book.moved_documents(cleaned, change)
-        show_atlas.what_if(answer, moved, asked, as_json=as_json)
+        show_atlas.what_if(answer, moved, asked[0], as_json=as_json)
         return
     looks = {"waterfall": book.waterfall, "kills": book.kills, "overlap": book.overlap, "lines": book.lines}
     show_atlas.atlas({name: look(cleaned) for name, look in looks.items()}, as_json=as_json)

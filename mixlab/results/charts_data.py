@@ -1,20 +1,20 @@
 """Charts of cleaning as Altair values: what is left, which rule took it, where its measures lie. Reads frames only."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from mixlab.results.charts import MACRO_COLOUR, OKABE_ITO
 
-Unit = Literal["docs", "bytes", "tokens"]
 UNITS: Mapping[str, str] = {"docs": "documents", "bytes": "bytes", "tokens": "tokens"}
+"""Column that can be counted -> its name."""
 SPLIT = OKABE_ITO[5]
 """What a rule drops; the words of the tooltip and a dashed line at the threshold say it too."""
 
 
-def waterfall(table: pd.DataFrame, unit: Unit = "docs", colour: str = OKABE_ITO[0]) -> alt.LayerChart:
+def waterfall(table: pd.DataFrame, unit: str = "docs", colour: str = OKABE_ITO[0]) -> alt.LayerChart:
     """What is left of one source after each step, a bar a step, labelled with its share of the first.
 
     `table` is a source's part of `browse.stages` or `atlas.waterfall`: source, step, docs, bytes, tokens.
@@ -33,13 +33,13 @@ def waterfall(table: pd.DataFrame, unit: Unit = "docs", colour: str = OKABE_ITO[
         tooltip=tips,
     )
     bars = base.mark_bar(color=colour)
-    words = base.mark_text(align="right", dx=-4, color="white", fontWeight="bold").encode(
+    words = base.mark_text(align="right", dx=-4, color=_ink(colour), fontWeight="bold").encode(
         text=alt.Text("share:Q", format=".1%"), opacity=alt.condition("datum.share > 0.25", alt.value(1), alt.value(0))
     )
     return alt.LayerChart(data=frame, layer=[bars, words]).properties(height=alt.Step(24), description=said)
 
 
-def kills(table: pd.DataFrame, colours: Mapping[str, str], unit: Unit = "docs") -> alt.Chart:
+def kills(table: pd.DataFrame, colours: Mapping[str, str], unit: str = "docs") -> alt.Chart:
     """Shapley share of each rule in what is removed, a bar a rule, coloured by source; `table` from `atlas.kills`."""
     frame: Any = table
     worst = frame.groupby("rule")[f"shapley_{unit}"].sum().sort_values(ascending=False)
@@ -84,14 +84,17 @@ def measures(bars: pd.DataFrame, rule: str, now: float, moved: float | None, sen
     hit, all_ = sum(bars["dropped"]), sum(bars["docs"])
     said = f"{rule}: {hit:,} of {all_:,} documents lie "
     said += f"{'below' if sense == 'min' else 'above'} the threshold {now:g}"
-    long = frame.melt(["low", "high"], ["passes", "dropped"], var_name="verdict", value_name="n")
+    passes = frame.assign(verdict="passes", n=frame["passes"], under=0, over=frame["passes"])
+    drops = frame.assign(verdict="dropped", n=frame["dropped"], under=frame["passes"], over=frame["docs"])
+    long = pd.concat([passes, drops]).loc[lambda rows: rows["n"] > 0, ["low", "high", "verdict", "n", "under", "over"]]
     drawn = (
         alt.Chart(long)
-        .mark_bar(stroke=None)
+        .mark_rect(stroke=MACRO_COLOUR, strokeWidth=0.5)
         .encode(
             x=alt.X("low:Q", title=f"what {rule} measures", axis=alt.Axis(tickCount=6)),
             x2="high:Q",
-            y=alt.Y("n:Q", title="documents", stack=True),
+            y=alt.Y("under:Q", title="documents"),
+            y2="over:Q",
             color=alt.Color(
                 "verdict:N",
                 scale=alt.Scale(domain=["passes", "dropped"], range=[OKABE_ITO[4], SPLIT]),
@@ -126,6 +129,18 @@ def risks(rates: pd.DataFrame, most: int = 20) -> alt.LayerChart:
 
 
 RISK = ("relative_risk", "risk_low", "risk_high")
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever reads better on this colour (#rrggbb; WCAG 2.2 relative luminance).
+
+    >>> _ink("#0072B2"), _ink("#E69F00")
+    ('white', '#12181F')
+    """
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+    light = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "white" if 1.05 / (light + 0.05) > 4.5 else "#12181F"
 
 
 def _line(at: float, dash: list[int]) -> alt.Chart:

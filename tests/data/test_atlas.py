@@ -234,8 +234,10 @@ def test_a_document_is_explained_line_by_line(tmp_path, monkeypatch, capsys):
     assert "kept" in capsys.readouterr().out
     cleaning.atlas("s", None, True)
     assert set(json.loads(capsys.readouterr().out)) == {"waterfall", "kills", "overlap", "lines"}
-    cleaning.atlas(None, "badword=off", False)
+    cleaning.atlas(None, ["badword=off"], False)
     assert "Documents that would move" in capsys.readouterr().out
+    cleaning.atlas(None, ["badword=off", "min_sentences=1"], True)
+    assert json.loads(capsys.readouterr().out)["sources"][0]["docs_then"] == 1
 
 
 def test_a_near_duplicate_is_explained_by_its_kept_partner(tmp_path):
