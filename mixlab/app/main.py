@@ -25,6 +25,7 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
             ":material/tune:",
             "Design a mixture: weights, epochs, licences, cost; launch it.",
         ),
+        ("sweep", "Sweep", ":material/grid_view:", "Many mixtures at once: design, cost, what is done; launch them."),
     ],
     "Results": [
         (
@@ -39,6 +40,11 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
         ("system", "System", ":material/memory:", "Devices, disk, the store, and what the doctor says is missing."),
     ],
 }
+STYLE = """<style>
+[data-testid=stSliderThumbValue], [data-testid=stCode] .token,
+[data-testid=stMain] [data-selected=true], [data-testid=stMain] [data-selected=true] * {color: inherit !important}
+</style>"""
+# Streamlit writes these in colours that cannot be read on dark (or light) paper: 2.9:1 to 4.3:1, where 4.5:1 is needed.
 
 
 def main() -> None:
@@ -50,14 +56,19 @@ def main() -> None:
     st.html(STYLE)
     parts = _loaded(page.title)
     try:
-STYLE = """<style>
-[data-testid=stSliderThumbValue], [data-testid=stCode] .token,
-[data-testid=stMain] [data-selected=true], [data-testid=stMain] [data-selected=true] * {color: inherit !important}
-</style>"""
-# Streamlit writes these in colours that cannot be read on dark (or light) paper: 2.9:1 to 4.3:1, where 4.5:1 is needed.
         page.run()
     except Exception as error:  # noqa: BLE001  # shown whole, a mistake of ours as such; stop and rerun are no Exception
         parts.problem(error)
+
+
+def _menu(groups: Mapping[str, Sequence[Any]]) -> None:
+    """The pages by group. Streamlit's own menu puts groups inside a list, which screen readers cannot follow."""
+    with st.sidebar:
+        for group, pages in groups.items():
+            if group:
+                st.caption(group)
+            for page in pages:
+                st.page_link(page)
 
 
 def _loaded(title: str) -> Any:
@@ -69,16 +80,6 @@ def _loaded(title: str) -> Any:
         st.title(title)
         st.caption("Loading …")
         st.skeleton(height=320)
-def _menu(groups: Mapping[str, Sequence[Any]]) -> None:
-    """The pages by group. Streamlit's own menu puts groups inside a list, which screen readers cannot follow."""
-    with st.sidebar:
-        for group, pages in groups.items():
-            if group:
-                st.caption(group)
-            for page in pages:
-                st.page_link(page)
-
-
     parts = importlib.import_module(PARTS)
     place.empty()
     return parts

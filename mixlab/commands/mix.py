@@ -76,28 +76,41 @@ def export(
 
 @app.command("design")
 def design(
-    kind: Annotated[str, typer.Argument(help="swarm, space-filling, dirichlet, one-up, leave-one-out, grid, …")],
+    kind: Annotated[
+        str, typer.Argument(help="swarm, space-filling, dirichlet, one-up, leave-one-out, grid, around, …")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="sweeps/design/NAME.csv; gets a sweeps/NAME.yaml, too.")],
     overrides: Overrides = None,
     n: Annotated[int, typer.Option("-n", help="Mixtures, at most.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the design, not of the runs.")] = 0,
     reseeds: Annotated[int, typer.Option(min=0, help="The first mixture again, so many times, for the noise.")] = 0,
+    middle: Annotated[str, typer.Option("--around", help="Of the kind `around`: the mix in the middle.")] = "natural",
+    spread: Annotated[float, typer.Option(help="Of the kind `around`: sd of a weight, as a share.")] = 0.05,
     as_json: AsJson = False,
 ) -> None:
     """Mixtures to train, as a CSV that a sweep runs by row. Every one of them can be served."""
     from mixlab import compose, pipeline, show_mix
     from mixlab import show as showing
     from mixlab.mix import designs, repetition, swarm
+    from mixlab.mix.mixture import resolve
     from mixlab.workspace import Workspace
 
-    spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
+    ws, is_around = Workspace.open(), kind == "around"
+    spec = (
+        compose.named(middle, overrides or [], Path.cwd(), ws)
+        if is_around
+        else compose.spec_of(overrides or [], Path.cwd())
+    )
     if out.suffix != ".csv":
         raise ConfigError(f"a design is a CSV, and '{out}' does not end in .csv.")
     with showing.progress() as watch:
         corpora = pipeline.prepare(spec, ws, watch.stage)
     sizes = repetition.meant(corpora, spec.train)
     caps = repetition.caps(corpora, spec.train, spec.model.max_seq_len)
-    found = designs.make(kind, {s: float(t) for s, t in sizes.items()}, n, seed, caps)
+    if is_around:
+        found = designs.around(resolve(spec.mixture, sizes, spec.train.tokens), n, seed, caps, spread)
+    else:
+        found = designs.make(kind, {s: float(t) for s, t in sizes.items()}, n, seed, caps)
     found += [found[0]] * reseeds
     swarm.write_design(out, found)
     told = out.with_suffix("").name

@@ -2,6 +2,7 @@
 
 Reads and writes nothing; `swarm.write_design` makes the CSV. A kind is a function and a line of DESIGNS: (sources with
 their tokens, number of mixtures, seed, caps) -> mixtures within the caps. The same mixture again is another seed.
+`around`, which needs a mixture to begin with, stands beside the table.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from mixlab.types import Mixture
 Sizes = Mapping[str, float]
 Caps = Mapping[str, float]
 POOL = 64  # candidates a point of a space-filling design; more changed its least distance by less than 5 %
+SPREAD = 0.05  # sd of a weight around a mixture: 5 points
 WEAK, STRONG = 0.1, 5.0  # Dirichlet strengths of RegMix and Olmix; times the number of sources, spread evenly in log
 
 
@@ -105,6 +107,27 @@ def anchors(available: Sizes, n: int, seed: int, caps: Caps) -> list[Mixture]:
     The nearest mix to the uniform one under epoch caps (`uniform-capped`) is UniMax.
     """
     return _apart([natural(available), uniform(available), temperature(available, 2.0)], caps)
+
+
+def around(middle: Mixture, n: int, seed: int, caps: Caps, spread: float = SPREAD) -> list[Mixture]:
+    """A mixture, then draws near it (`a01`, `a02`, …): Dirichlet, the sd of the least certain weight is `spread`.
+
+    What a fit needs to say more about one region. A source of weight 0 stays at 0. ConfigError for a spread that is no
+    share above 0, or wider than a mixture can be.
+    """
+    sources = sorted(middle.weights)
+    w = np.array([middle.weights[s] for s in sources])
+    widest = float((w * (1 - w)).max()) ** 0.5
+    if not spread > 0:
+        raise ConfigError(f"a spread of {spread:g} is none: give a share above 0, such as {SPREAD:g}.")
+    if spread >= widest:
+        raise ConfigError(
+            f"mixtures cannot spread by {spread:g} around '{middle.name}': the most is {widest:.3f}. Lower the spread."
+        )
+    strength = (widest / spread) ** 2 - 1  # Dirichlet: var = w (1 - w) / (strength + 1)
+    drawn = [generator(seed, "around", k).dirichlet(np.maximum(w * strength, 1e-9)) for k in range(1, n)]
+    drawn = [np.where(w > 0, d, 0.0) / d[w > 0].sum() for d in drawn]
+    return [_within(m, caps) for m in (middle, *(_mix(f"a{k:02d}", sources, d) for k, d in enumerate(drawn, 1)))][:n]
 
 
 def reseeds(available: Sizes, n: int, seed: int, caps: Caps) -> list[Mixture]:

@@ -100,20 +100,36 @@ def read_design(path: Path) -> list[Mixture]:
     return mixtures
 
 
-def sweep_file(name: str, kind: str, csv_file: Path, n: int) -> str:
-    """The YAML that makes hydra train a design row by row: sweeps/<name>.yaml."""
-    at, seeds = "${design.file},${design.row}", read_seeds(csv_file)
+def sweep_file(
+    name: str,
+    kind: str,
+    csv_file: Path,
+    n: int,
+    *,
+    params: Mapping[str, str] | None = None,
+    train: Mapping[str, str | int | float] | None = None,
+) -> str:
+    """The YAML that makes hydra train a design row by row: sweeps/<name>.yaml.
+
+    `params`: what else the sweep runs over, as hydra wants it (`{"seed": "0,1"}`); `train`: settings of all its runs.
+    """
+    at = "${design.file},${design.row}"
+    seeds = read_seeds(csv_file) if csv_file.is_file() else None
     seed = f'seed: "${{mixlab.seed:{at}}}"\n' if seeds else ""
+    over = {"design.row": f"range({n})", **(params or {})}
+    told = ", ".join(f'{key}: "{value}"' for key, value in over.items())
+    settings = "".join(f", {key}: {value}" for key, value in (train or {}).items()).removeprefix(", ")
     return (
         "# @package _global_\n"
         f"# Question: (say it) A {kind} design of {n} mixtures.\n"
         "# Expected: (say it before you run)\n"
-        f"# Cost: {n} runs; `mixlab sweep {name} --dry-run` prices them.\n"
+        f"# Cost: {n} mixtures; `mixlab sweep {name} --dry-run` counts the runs and prices them.\n"
         f"sweep: {name}\n"
         f"design: {{file: {csv_file.as_posix()}, row: 0}}\n"
         f'mixture: {{name: "${{mixlab.name:{at}}}", rule: weights, weights: "${{mixlab.row:{at}}}"}}\n'
         f"{seed}"
-        f'hydra: {{mode: MULTIRUN, sweeper: {{params: {{design.row: "range({n})"}}}}}}\n'
+        + (f"train: {{{settings}}}\n" if settings else "")
+        + f"hydra: {{mode: MULTIRUN, sweeper: {{params: {{{told}}}}}}}\n"
     )
 
 

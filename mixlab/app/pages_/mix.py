@@ -103,7 +103,7 @@ baseline = st.selectbox("Baseline", list(presets), key="baseline", bind="query-p
 left, right = st.columns(2)
 with left:
     moved = mixing.moved(mixture, presets[baseline])
-    if moved["points"].any():
+    if any(moved["points"]):
         parts.chart(charts_compare.points(moved, lab.source_names()), key="mix_points")
     else:
         st.write("The same weights as the baseline, to a tenth of a point.")
