@@ -31,6 +31,21 @@ def effects(frame: pd.DataFrame, sources: Sequence[str]) -> alt.FacetChart:
     )
 
 
+def effect(frame: pd.DataFrame, metric: str, sources: Sequence[str]) -> alt.LayerChart:
+    """What one more point of each source does to one metric: the panel of `effects`, as wide as its place."""
+    part = frame.loc[frame["metric"] == metric]
+    y = alt.Y("source:N", title=None, sort=sorted(part["source"]))
+    x = alt.X("change:Q", title=f"{metric.replace('_', ' ')}: {CHANGE}", axis=alt.Axis(format="+.4~f", tickCount=4))
+    tips = ["source:N", *(alt.Tooltip(f"{c}:Q", format="+.5f") for c in ("change", "lo", "hi"))]
+    bars = alt.Chart(part).mark_bar(opacity=0.85).encode(x=x, y=y, color=_colour(sources, legend=False), tooltip=tips)
+    spans = alt.Chart(part).mark_rule(color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
+    zero = alt.Chart(part).mark_rule(color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    told = ", ".join(f"{s} {c:+.4f}" for s, c in zip(part["source"], part["change"], strict=True))
+    return alt.LayerChart(layer=[bars, spans, zero]).properties(
+        height=alt.Step(24), description=f"One more point of each source changes {metric}: {told}"
+    )
+
+
 def attribution(frame: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
     """The predicted change of each metric from one mix to another, split by source: bars that add up to it.
 
@@ -70,7 +85,8 @@ def drift(frame: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
     )
 
 
-def _colour(sources: Sequence[str]) -> alt.Color:
+def _colour(sources: Sequence[str], *, legend: bool = True) -> alt.Color:
     known = colours(sources)
     scale = alt.Scale(domain=list(known), range=list(known.values()))
-    return alt.Color("source:N", scale=scale, legend=alt.Legend(title="source", orient="bottom"))
+    drawn = alt.Legend(title="source", orient="bottom") if legend else None
+    return alt.Color("source:N", scale=scale, legend=drawn)

@@ -6,7 +6,6 @@ chart can be clicked it has a selection `pick` on `run_id`.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -62,7 +61,7 @@ def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
     drawn = _pickable(
         alt.Chart(told)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=35))
-        .encode(x=x, y=y, detail="run_id:N", color=_loss("loss"), tooltip=tips)
+        .encode(x=x, y=y, detail="run_id:N", color=_loss("loss", "mean bpb"), tooltip=tips)
     )
     ends = told.groupby("axis", sort=False)["value"].agg(["min", "max"]).reset_index()
     ticks = pd.concat(
@@ -74,7 +73,7 @@ def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
     labels = alt.Chart(ticks).mark_text(fontSize=11, color=MACRO_COLOUR).encode(x=x, y=y, text="text:N")
     runs, first = lines["run_id"].nunique(), lines.loc[lines["loss"].idxmin(), "label"] if len(lines) else "none"
     said = f"{runs} runs over {len(titles)} axes that differ: {', '.join(titles.values())}; {first} has the lowest loss"
-    return alt.LayerChart(layer=[drawn, labels]).properties(height=320, description=said)
+    return alt.LayerChart(layer=[drawn, labels]).properties(height=400, description=said)
 
 
 def pareto(told: pd.DataFrame, x: str, y: str) -> alt.LayerChart:
@@ -105,26 +104,20 @@ def pareto(told: pd.DataFrame, x: str, y: str) -> alt.LayerChart:
     return alt.LayerChart(layer=[steps.encode(x=at_x, y=at_y), points]).properties(height=320, description=said)
 
 
-def doses(told: pd.DataFrame, sources: Sequence[str], score: str) -> alt.FacetChart:
-    """Share of each source against one score, a panel a source. `told`: `landscape.doses`."""
-    known = colours(sources)
-    shown = sorted(set(told["source"]))
-    scale = alt.Scale(domain=list(known), range=list(known.values()))
-    parts: Any = told.groupby("source")
-    ties = {str(s): part["weight"].corr(part["value"], method="spearman") for s, part in parts}
-    said = ", ".join(f"{s} {r:+.2f}" for s, r in ties.items() if r == r)  # NaN: all shares alike
+def dose(told: pd.DataFrame, source: str, sources: Sequence[str], score: str) -> alt.Chart:
+    """Share of one source against one score. `told`: `landscape.doses`, of all sources."""
+    part = told.loc[told["source"] == source]
+    tie = part["weight"].corr(part["value"], method="spearman") if part["weight"].nunique() > 1 else None
+    said = "all shares alike" if tie is None else f"rank correlation {tie:+.2f}"
     return (
-        alt.Chart(told)
-        .mark_point(filled=True, size=50)
+        alt.Chart(part)
+        .mark_point(filled=True, size=50, color=colours(sources)[source])
         .encode(
-            x=alt.X("weight:Q", title="share of training tokens", axis=alt.Axis(format="%", tickCount=4)),
-            y=alt.Y("value:Q", title=titled(score), scale=alt.Scale(zero=False)),
-            color=alt.Color("source:N", scale=scale, legend=None),
+            x=alt.X("weight:Q", title=f"share of {source}", axis=alt.Axis(format="%", tickCount=5)),
+            y=alt.Y("value:Q", title=named(score), scale=alt.Scale(zero=False)),
             tooltip=["label:N", alt.Tooltip("weight:Q", format=".1%"), alt.Tooltip("value:Q", format=".4f")],
         )
-        .properties(width=230, height=170)
-        .facet(facet=alt.Facet("source:N", title=None, sort=shown), columns=2)
-        .properties(description=f"Share against {named(score)}, rank correlation: {said}")
+        .properties(height=190, description=f"Share of {source} against {named(score)}: {said}")
     )
 
 
@@ -181,10 +174,12 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _loss(field: str) -> alt.Color:
+def _loss(field: str, title: str | None = None) -> alt.Color:
     """Viridis, the brightest for the lowest loss."""
     scale = alt.Scale(scheme="viridis", reverse=True, zero=False)
-    return alt.Color(f"{field}:Q", title=named(field), scale=scale, legend=alt.Legend(orient="bottom", format=".3~f"))
+    return alt.Color(
+        f"{field}:Q", title=title or named(field), scale=scale, legend=alt.Legend(orient="bottom", format=".3~f")
+    )
 
 
 def _pickable(chart: alt.Chart) -> alt.Chart:

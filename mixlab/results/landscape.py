@@ -13,6 +13,8 @@ import pandas as pd
 
 SHARE, SCORE = "w_", "bpb_"
 REST = "rest"
+FEWEST = 2  # mixes from which a picture tells something
+FEWEST_TO_FIT = 5  # as advise.fits.MIN_MIXES, which is not read here; a test holds the two together
 
 
 def alike(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -21,6 +21,7 @@ DRIFT = pd.DataFrame({"times": [1, 1, 64, 64], "source": SOURCES * 2, "weight": 
     ("chart", "said"),
     [
         (charts_advice.effects(EFFECTS, SOURCES), "code lowers bpb_code most, by 0.0080"),
+        (charts_advice.effect(EFFECTS, "mean", SOURCES), "changes mean: code -0.0020, wiki +0.0010"),
         (charts_advice.attribution(PARTS, SOURCES), "bpb_code -0.2000"),
         (charts_advice.drift(DRIFT, SOURCES), "code from 40% to 25%; wiki from 60% to 75%"),
     ],

@@ -66,10 +66,7 @@ UNSEEN = pd.DataFrame(
             charts_explore.pareto(FRONT, "bpb_code", "bpb_wiki"),
             "3 of 3 runs on the front of bpb code and bpb wiki: r0, r1",
         ),
-        (
-            charts_explore.doses(landscape.doses(RUNS, "bpb_macro"), SOURCES, "bpb_macro"),
-            "rank correlation: code -0.50",
-        ),
+        (charts_explore.dose(landscape.doses(RUNS, "bpb_macro"), "code", SOURCES, "bpb_macro"), "correlation -0.50"),
         (charts_explore.unseen(UNSEEN, "leave one mix out"), "(leave one mix out): 1 of 2 inside"),
     ],
 )
@@ -79,10 +76,9 @@ def test_every_chart_is_valid_and_says_its_takeaway(chart, said):
 
 def test_a_source_keeps_its_colour_where_others_are_missing():
     bars = charts_compare.points(MOVED, SOURCES).to_dict()["layer"][0]["encoding"]["color"]["scale"]
-    panels = charts_explore.doses(landscape.doses(RUNS, "bpb_macro"), SOURCES, "bpb_macro").to_dict()
-    dots = panels["spec"]["encoding"]["color"]["scale"]
-    for scale in (bars, dots):
-        assert dict(zip(scale["domain"], scale["range"], strict=True)) == colours(SOURCES)
+    assert dict(zip(bars["domain"], bars["range"], strict=True)) == colours(SOURCES)
+    dots = charts_explore.dose(landscape.doses(RUNS, "bpb_macro"), "wiki", SOURCES, "bpb_macro").to_dict()
+    assert dots["mark"]["color"] == colours(SOURCES)["wiki"]
 
 
 def test_the_legend_of_a_band_shows_how_many_seeds_there_are():

@@ -1,0 +1,123 @@
+"""Compare, Explore, Advice and Vibes in three states: an empty lab, what the demo leaves, live and failed runs."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from mixlab.app import drafts
+from mixlab.results.landscape import FEWEST_TO_FIT
+from tests.app.driver import said, show
+from tests.app.synthetic_lab import HOSTILE
+
+PAGES = ("compare", "explore", "advice", "vibes")
+NATURAL, UNIFORM = "natural-s0-aaaa0001", "uniform-s0-aaaa0002"
+
+
+def test_an_empty_lab_gets_the_command_that_fills_it(project):
+    at = show("compare")
+    for page in PAGES:
+        at.switch_page(f"mixlab/app/pages_/{page}.py").run()
+        assert not at.exception and "mixlab " in "".join(c.value for c in at.code), page
+
+
+def test_live_and_failed_runs_break_no_page(lab):
+    at = show("compare")
+    for page in PAGES:
+        at.switch_page(f"mixlab/app/pages_/{page}.py").run()
+        told = {"advice": f"2 of {FEWEST_TO_FIT} mixes", "explore": "Too few mixes for a fit"}.get(page, "")
+        assert not at.exception and told in said(at), page
+
+
+def test_two_mixes_are_compared_with_their_noise_in_words(lab):
+    at = show("compare", ids=["natural", "uniform"])
+    scores = at.dataframe[0].value
+    assert scores["task"].iloc[0] == "bpb/macro" and len(scores) == 5
+    assert set(scores["verdict"]) <= {"not distinguishable", "a is better", "b is better"}
+    assert f"mixlab runs compare {NATURAL} {UNIFORM}" in said(at)
+    assert len(at.get("vega_lite_chart")) == 2 + 1 + 4  # shares, differences; macro and four sources
+    assert "trained alike" in said(at) or len(at.dataframe) > 1
+
+
+def test_runs_of_other_exams_are_refused_in_a_sentence(lab):
+    path = lab / "runs" / UNIFORM / "scores.jsonl"
+    path.write_text(path.read_text().replace('"evals_key": "00000000"', '"evals_key": "11111111"'))
+    text = said(show("compare", ids=[NATURAL, UNIFORM]))
+    assert "These two cannot be compared" in text and "score both alike first" in text
+
+
+def test_a_view_is_kept_and_opened_again(lab):
+    at = show("compare", ids=["natural", "uniform"])
+    at.text_input(key="view_name").set_value("../evil").run()
+    at.button(key="save_view").click().run()
+    assert "cannot be used" in said(at) and not drafts.names()
+    at.text_input(key="view_name").set_value("first").run()
+    at.button(key="save_view").click().run()
+    assert drafts.load("compare-first") == {"ids": ["natural", "uniform"]}
+    at.multiselect(key="ids").set_value([]).run()
+    at.selectbox(key="view").set_value("first").run()
+    assert at.session_state["ids"] == ["natural", "uniform"] and len(at.dataframe) > 0
+
+
+def test_explore_places_the_mixes_and_hands_one_to_the_mix_page(lab):
+    at = show("explore")
+    assert "3 finished runs of one recipe, 2 different mixes" in said(at)
+    at.selectbox(key="run").set_value(UNIFORM).run()
+    at.button(key="use").click().run()
+    assert not at.exception and "the draft of the Mix page" in said(at)
+    assert drafts.load("mix")["weights"] == dict.fromkeys(("books", "code", "docs", "wiki"), 0.25)
+
+
+def test_advice_on_the_demo_is_a_verdict_with_its_commands(demo_lab, project):
+    at = show("advice")
+    assert "mixlab recommend" in said(at)
+    shares = at.dataframe[0].value
+    assert abs(sum(shares["weight"]) - 1) < 1e-6 and set(shares["source"]) == {"books", "code", "docs", "wiki"}
+    assert "mixlab runs clone demo-" in said(at) and "--save sweeps/mixture/advised.yaml" in said(at)
+    at.slider(key="limit_code").set_value((30, 100)).run()
+    assert "--floor code=0.3" in said(at)
+    shares = at.dataframe[0].value.set_index("source")
+    assert shares.loc["code", "weight"] >= 0.2999
+    at.button(key="save_advice").click().run()
+    saved = yaml.safe_load((project / "sweeps" / "mixture" / "advised.yaml").read_text())
+    assert saved["weights"]["code"] >= 0.2999 and (demo_lab / "ledger.jsonl").exists()
+    for source in ("books", "code"):  # more than there is to share out
+        at.slider(key=f"limit_{source}").set_value((80, 100))
+    at.run()
+    assert "No mix can be recommended under these constraints" in said(at)
+
+
+@pytest.fixture
+def two_writers(lab):
+    """The lab with samples of two runs, one of them hostile."""
+    shutil.copy(lab / "runs" / UNIFORM / "samples.jsonl", lab / "runs" / NATURAL / "samples.jsonl")
+    return lab
+
+
+def test_votes_are_blind_until_cast_and_are_counted(two_writers):
+    at = show("vibes", runs=[NATURAL, UNIFORM])
+    captions = [c.value for c in at.caption]
+    assert captions.count("A") == captions.count("B") == 2 and not any("natural" in c for c in captions)
+    assert HOSTILE not in "".join(m.value for m in at.markdown) and "\x1b" not in "".join(c.value for c in at.code)
+    at.button(key="vote-0-0").click().run()
+    captions = [c.value for c in at.caption]
+    assert captions.count("A") == 1 and sum(c.startswith(("A: ", "B: ")) for c in captions) == 2
+    tally = at.dataframe[0].value
+    assert sorted(tally["won"]) == [0, 1] and set(tally["said"]) == {"not distinguishable"}
+    lines = (two_writers / "runs" / NATURAL / "annotations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["vote"]
+    at.button(key="tie-1").click().run()
+    assert list(at.dataframe[0].value["tied"]) == [1, 1]
+
+
+def test_prompts_are_saved_as_an_exam_and_asked_by_a_command(two_writers, project):
+    at = show("vibes", runs=[NATURAL, UNIFORM])
+    at.text_area(key="prompts").set_value("def main():\\n    \nOnce").run()
+    at.button(key="save_prompts").click().run()
+    path = project / "sweeps" / "evals" / "vibes.yaml"
+    assert yaml.safe_load(path.read_text()) == {"prompts": ["def main():\n    ", "Once"]}
+    assert f"mixlab runs clone {NATURAL}" in said(at)
+    at.text_input(key="prompts_name").set_value("live").run()
+    at.button(key="save_prompts").click().run()
+    assert "an exam that mixlab ships" in said(at)
