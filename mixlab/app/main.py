@@ -35,6 +35,10 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
             "Every run in one table; pick some to see their curves.",
         ),
         ("run", "Run", ":material/show_chart:", "One run: curves, scores, samples, settings, lineage, events, log."),
+        ("compare", "Compare", ":material/compare_arrows:", "Mixes or runs against each other, with their noise."),
+        ("explore", "Explore", ":material/scatter_plot:", "All mixes in pictures, and what each source does."),
+        ("advice", "Advice", ":material/lightbulb:", "The best mix as far as the runs tell, and what to train next."),
+        ("vibes", "Vibes", ":material/how_to_vote:", "What models wrote, side by side, blind until you vote."),
     ],
     "Machine": [
         ("system", "System", ":material/memory:", "Devices, disk, the store, and what the doctor says is missing."),
