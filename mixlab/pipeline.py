@@ -6,6 +6,7 @@ Everything up to tokens is one call here: data/prepare.py.
 
 import functools
 import importlib.metadata
+import math
 import os
 import platform
 import socket
@@ -31,7 +32,7 @@ from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.results.listing import read_object
-from mixlab.train import checkpoint, loop, optim, ranks, stem
+from mixlab.train import checkpoint, logbook, loop, optim, ranks, stem
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, Plan, RunSpec
 from mixlab.workspace import (
@@ -47,6 +48,8 @@ from mixlab.workspace import (
 
 VERSION = 2
 """Of the training arithmetic: raised when the same spec would give other numbers."""
+WORSE_THAN_NOTHING = 2.0
+"""Nats per token above ln V at which a run is called diverged at its end; an untrained one stands at 1."""
 FAILED = "failed.json"
 """Why a run failed for good, beside its files: a sweep does not try it again unasked."""
 
@@ -160,8 +163,13 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
         stable = stem.stem_step(spec.train, loader.steps, told.plan.tokens // loader.steps)
         stem.adopt(out, others, stable or 0, told.key)
     loop.train(model, loader, spec.train, out, evaluate=examine, every_tokens=spec.evals.every_tokens, run_key=told.key)
-    if any(r["final"] and r["value"] is None for r in read_lines(out / "scores.jsonl")):
-        raise RunFailed(f"{out.name} diverged: its final scores are not finite. Lower train.lr (now {spec.train.lr}).")
+    finals = [r for r in read_lines(out / "scores.jsonl") if r["final"]]
+    if any(r["value"] is None for r in finals):
+        logbook.end_as_diverged(out, f"its final scores are not finite. Lower train.lr (now {spec.train.lr}).")
+    level = evaluate.nats_per_token(finals, [d.source for d in told.plan.draws if d.tokens])
+    if level > (nothing := math.log(spec.model.vocab_size)) + WORSE_THAN_NOTHING:
+        why = f"it ends at {level:.1f} nats per held-out token of its own sources, knowing nothing gives {nothing:.1f}."
+        logbook.end_as_diverged(out, f"{why} Lower train.lr (now {spec.train.lr}).")
     done = {
         "finished_at": time.time(),
         "steps": loader.steps,

@@ -13,7 +13,8 @@ import pytest
 
 from mixlab import pipeline, sweep
 from mixlab.compose import spec_of
-from mixlab.errors import PlanError
+from mixlab.errors import PlanError, RunFailed
+from mixlab.results.listing import list_runs
 from mixlab.workspace import Workspace, read_json, read_lines
 from tests.conftest import TINY, documents, write_source
 
@@ -30,6 +31,15 @@ def test_a_run_scores_below_its_untrained_self(project, ws):
     assert rows[-1]["value"] < 0.8 * rows[0]["value"]
     served = {d["source"]: d["tokens"] for d in read_json(out / "plan.json")["draws"]}
     assert served == {"lists": 4096, "prose": 4096}
+
+
+def test_a_run_that_ends_worse_than_knowing_nothing_is_diverged(project, ws):
+    broken = ("train.lr=30", "train.warmup_tokens=0", "train.tokens=4096", "mixture=uniform")
+    with pytest.raises(RunFailed, match=r"diverged: it ends at \d+\.\d nats .* Lower train\.lr \(now 30"):
+        pipeline.run(spec_of([*TINY, *broken], project), ws)
+    (row,) = list_runs(ws)
+    assert row["state"] == "diverged" and row["reason"].startswith("diverged: it ends at")
+    assert not (ws.runs()[0] / "done.json").exists()
 
 
 def test_a_sources_score_improves_with_its_share(project, ws):

@@ -186,6 +186,20 @@ def summarise(documents: Mapping[str, DocumentScores]) -> list[Score]:
     return [*scores, macro]
 
 
+def nats_per_token(rows: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> float:
+    """Of the held-out documents of these sources together, from the lines of scores.jsonl of one evaluation.
+
+    An untrained MPT has about ln V + 1, one that knows nothing at all ln V. NaN where a source is missing.
+
+    >>> nats_per_token([{"task": "bpb/a", "detail": {"nats": 6.0, "tokens": 2}}], ["a"])
+    3.0
+    """
+    found = {row["task"].removeprefix("bpb/"): row["detail"] for row in rows if row["task"].startswith("bpb/")}
+    if not sources or any(source not in found for source in sources):
+        return math.nan
+    return sum(found[s]["nats"] for s in sources) / max(1, sum(found[s]["tokens"] for s in sources))
+
+
 def score_rows(scores: Sequence[Score], step: int, tokens: int, final: bool, evals_key: str) -> list[dict[str, Any]]:
     """The lines of scores.jsonl for one evaluation; `tokens` are those trained on so far."""
     about = {"step": step, "tokens": tokens, "ts": time.time()}

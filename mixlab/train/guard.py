@@ -51,6 +51,11 @@ class Guard:
         square_2 = ((recent_2W - mean_2[:, None]).square() * is_known_W).sum(1)
         return mean_2 + sigmas * (square_2 / known).sqrt()
 
+    def level(self) -> float:
+        """Mean loss of the latest good steps, nats per token; 0 for none."""
+        known = self.count.clamp(min=1, max=LATEST)
+        return float(self.recent_2W[0, -LATEST:].sum() / known)  # what is not known yet is zero
+
     def forget(self) -> None:
         """Starts afresh: what was normal is no longer."""
         self.recent_2W.zero_()

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn
 
 from mixlab.errors import RunFailed
-from mixlab.workspace import append_line, disk_errors, read_lines
+from mixlab.workspace import append_line, disk_errors, read_json, read_lines, write_json
 
 HEARTBEAT_SECONDS = 2.0
 FULL_LINES = (
@@ -181,6 +181,13 @@ class Logbook:
 
     def _step_seconds(self) -> float:
         return self.tokens_per_step / self._speed if self._speed else 0.0
+
+
+def end_as_diverged(out: Path, why: str) -> NoReturn:
+    """Says in status.json, and by RunFailed, that a training which came to its end is worth nothing."""
+    status = read_json(out / "status.json")
+    write_json(out / "status.json", {**status, "state": "failed", "reason": f"diverged: {why}"})
+    raise RunFailed(f"{out.name} diverged: {why}")
 
 
 def every(step: int) -> int:

@@ -25,7 +25,7 @@ from mixlab.seeds import seed_of
 from mixlab.train.captured import CapturedStep, own_stream
 from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
 from mixlab.train.feed import Batches, checked, documents, rows_of, size_of_step
-from mixlab.train.guard import Guard
+from mixlab.train.guard import WINDOW, Guard
 from mixlab.train.logbook import Logbook
 from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr, swap_average
 from mixlab.train.process import pick_device, prepare_process, until_sigterm
@@ -76,8 +76,9 @@ def train(
     `evaluate` is called before the first step, every `every_tokens` tokens, and at the end (final=True). A checkpoint
     is written every spec.save_every_tokens, at the end, and on SIGTERM, which then leaves by SystemExit(75). A step far
     out is dropped; several in a row send the run back to a snapshot, and their data is skipped (recovery.py).
-    Raises RunFailed if that does not help, ConfigError for settings that do not fit the data or a checkpoint of another
-    run_key, EnvironmentFault if the disk is full (the last checkpoint is kept).
+    Raises RunFailed if that does not help (the loss is no number, or stays above an untrained model's), ConfigError for
+    settings that do not fit the data or a checkpoint of another run_key, EnvironmentFault if the disk is full (the last
+    checkpoint is kept).
     """
     began, device = time.monotonic(), pick_device(spec)
     prepare_process(spec, device)
@@ -106,6 +107,7 @@ def train(
             if step == loader.steps:
                 break
             step = _advance(run, step)
+            _judge_level(run, step)
             stop = ranks.any(stopped(), device)
             if stop or step in (stem, loader.steps) or _crosses(step, per_step, spec.save_every_tokens):
                 if not _is_sound(model):  # the last checkpoint that was good stays
@@ -140,6 +142,7 @@ def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
         if trouble == "nan":
             run.book.diverged(step + 1, why)
         run.guard.forget()
+        run.recovery.level_at = step
         run.book.event("warning", "level", f"{why}: going back has not helped, so this is taken as the new level")
         return step + 1
     restore(target, run.model, run.optimizer)
@@ -149,6 +152,20 @@ def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
     run.book.rewound(target.step, target.told["book"], why, step)
     _save(run, target.step)
     return target.step
+
+
+def _judge_level(run: _Run, step: int) -> None:
+    """Ends a run whose new level is, a window later, worse than knowing nothing: the weights are spoilt.
+
+    An untrained MPT has about ln V + 1 nats per token: after a change of data it is soon below, spoilt weights are not.
+    """
+    begun = run.recovery.level_at
+    if begun is None or step - begun < WINDOW:
+        return
+    run.recovery.level_at = None
+    level, untrained = run.guard.level(), math.log(run.model.spec.vocab_size) + 1
+    if level > untrained:
+        run.book.diverged(step, f"the loss stays at {level:.2f}, an untrained model has {untrained:.2f}")
 
 
 @torch.no_grad()

@@ -36,6 +36,8 @@ class Recovery:
         self.skips: list[tuple[int, int]] = []
         self.ring: list[Snapshot] = []
         self.nan_streak = self.spike_streak = self.rewinds = 0
+        self.level_at: int | None = None
+        """Step at which a jump was taken as the new level and has not proved to be one yet."""
 
     def is_skipped(self, step: int) -> bool:
         """True if the batch of this step is left out."""
@@ -75,6 +77,7 @@ class Recovery:
             "skips": [list(r) for r in self.skips],
             "streaks": [self.nan_streak, self.spike_streak],
             "rewinds": self.rewinds,
+            "level_at": self.level_at,
             "ring": [{"step": s.step, "told": s.told} for s in self.ring],
         }
 
@@ -87,6 +90,7 @@ class Recovery:
         self.skips = [(first, last) for first, last in state["skips"]]
         self.nan_streak, self.spike_streak = state["streaks"]
         self.rewinds = state["rewinds"]
+        self.level_at = state.get("level_at")
         self.ring = [Snapshot(s["step"], _of(s["step"], tensors), s["told"]) for s in state["ring"]]
 
 

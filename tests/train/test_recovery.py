@@ -41,14 +41,14 @@ class Poisoned(FakeLoader):
 class WeightPoisoner:
     """An evaluation that spoils the model, as a hardware fault would: at one step, `times` often."""
 
-    def __init__(self, at: int, times: int):
-        self.at, self.times = at, times
+    def __init__(self, at: int, times: int, factor: float = math.nan):
+        self.at, self.times, self.factor = at, times, factor
 
     def __call__(self, model, step, tokens, final):
         if step == self.at and self.times > 0:
             self.times -= 1
             with torch.no_grad():
-                model.transformer.norm_f.weight[0] = math.nan
+                model.transformer.norm_f.weight.mul_(self.factor)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,14 @@ def test_a_new_level_that_stays_is_accepted(tmp_path):
     run(tmp_path, Poisoned(poison=range(200, STEPS)), SLOW)
     assert status(tmp_path)["state"] == "finished" and kinds(tmp_path)[-1] == "level"
     assert kinds(tmp_path).count("rewind") <= MAX_REWINDS
+
+
+def test_weights_that_stay_blown_up_are_no_new_level(tmp_path):
+    with pytest.raises(RunFailed, match=r"diverged.*an untrained model has 4\.69"):
+        run(tmp_path, FakeLoader(260), evaluate=WeightPoisoner(100, times=99, factor=1e3))
+    assert kinds(tmp_path)[-1] == "diverged" and "level" in kinds(tmp_path)
+    with pytest.raises(RunFailed, match="an untrained model has"):  # from its last checkpoint it ends there again
+        run(tmp_path, FakeLoader(260), evaluate=WeightPoisoner(100, times=99, factor=1e3))
 
 
 def test_spoilt_weights_are_undone_once(tmp_path):
