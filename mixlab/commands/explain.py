@@ -175,6 +175,6 @@ def _save(path: Path, chart: Any) -> None:
     if path.suffix not in (".html", ".json"):
         raise ConfigError(f"--chart {path}: a chart is written as .html or .json.")
     if path.suffix == ".html":
-        chart.save(path)
+        chart.save(path, inline=True)  # the libraries inside the file: opening it asks nobody for anything
     else:
         path.write_text(json.dumps(chart.to_dict()), encoding="utf-8")

@@ -1,8 +1,11 @@
 """Charts of advice are valid Vega-Lite and say their takeaway."""
 
+import re
+
 import pandas as pd
 import pytest
 
+from mixlab.commands import explain
 from mixlab.results import charts_advice
 from mixlab.results.charts import colours
 
@@ -30,3 +33,12 @@ def test_every_chart_is_valid_and_says_its_takeaway(chart, said):
     told = chart.to_dict()  # altair checks the schema
     assert said in told["description"]
     assert colours(SOURCES)["code"] in str(told)
+
+
+def test_a_chart_as_a_page_asks_nobody_for_anything(tmp_path):
+    path = tmp_path / "effects.html"
+    explain._save(path, charts_advice.effects(EFFECTS, SOURCES))
+    page = path.read_text(encoding="utf-8")
+    assert "vega" in page and "bpb_code" in page
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
+    assert not re.findall(r"(?:cdn|unpkg|jsdelivr)\.[a-z]+", page)
