@@ -57,7 +57,7 @@ def tell(facts: Mapping[str, Any], ws: Workspace, *, as_json: bool) -> None:
     show.say(f"\nFiles: {ws.root}  (runs/, mixlab.duckdb, verdict.json; {facts['wall_s']:.0f} s when it was made)")
     show.say("Next:  mixlab app                                        look at the curves, design a mix of your own")
     show.say("       mixlab run mixture=uniform seed=1                 one more run")
-    show.say("       mixlab sweep seeds --dry-run                      a sweep, priced before it runs")
+    show.say("       mixlab sweep seed=0,1,2 --dry-run                 a sweep, priced before it runs")
 
 
 def _tell_cleaning(rows: Sequence[Mapping[str, Any]]) -> None:

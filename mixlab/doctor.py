@@ -4,18 +4,27 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixlab import __version__
 from mixlab.workspace import Workspace
 
-PACKAGES = ("torch", "datasets", "datasketch", "pandas", "duckdb", "streamlit", "hydra-core", "numba", "tokenizers",
-            "pyarrow", "numpy", "scipy", "scikit-learn", "lightgbm", "altair", "typer", "rich", "filelock",
-            "safetensors")  # fmt: skip
+EXTRAS: Mapping[str, str] = {
+    "flash": "model.attn_impl=flash, on a CUDA machine; the other attentions work without it",
+    "slurm": "python -m mixlab -m … hydra/launcher=submitit_slurm: each run of a sweep a Slurm job",
+    "ray": "hydra/launcher=ray, and dedup.executor=ray for documents over a cluster",
+    "optimize": "mixlab sweep --optimize: Optuna chooses the weights",
+    "lm-eval": "the same tasks asked by lm-evaluation-harness, to check ours against",
+    "generation": "ROUGE-L and BLEU of generated answers",
+    "docs": "mkdocs serve: the pages of docs/ as a site",
+}
+"""Extra of pyproject.toml -> what it gives. (`dev`, for those who change mixlab, is not told.)"""
 FREE_GB = 2.0
 """The demo leaves about 0.2 GB; a swarm with checkpoints a few."""
 
@@ -33,7 +42,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Every check, needed ones first."""
-    return [_python(), *map(_package, PACKAGES), *_home(), _pip(), _gpu(), _flash(), _browser()]
+    return [_python(), *map(_package, _requires("")), *_home(), _pip(), _gpu(), *map(_extra, EXTRAS), _browser()]
 
 
 def report() -> dict[str, object]:
@@ -50,7 +59,23 @@ def _package(name: str) -> Check:
     try:
         return Check(name=name, found=importlib.metadata.version(name), is_ok=True)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name=name, found="missing", is_ok=False, remedy="make install")
+        return Check(name=name, found="missing", is_ok=False, remedy=f"pip install {name}, or make install")
+
+
+def _requires(extra: str) -> list[str]:
+    """Packages that mixlab's own metadata asks for: the needed ones, or those of an extra."""
+    asked = [re.split(r"[^\w.-]", told, maxsplit=1) for told in importlib.metadata.requires("mixlab") or []]
+    named = [(name, re.findall(r"extra == ['\"](.*?)['\"]", rest)) for name, rest in asked]
+    return [name for name, extras in named if extras == ([extra] if extra else [])]
+
+
+def _extra(name: str) -> Check:
+    """Is every package of an extra there?"""
+    packages = _requires(name) or [f"the list of [{name}]; install mixlab again"]  # an older installation lacks it
+    missing = [package for package in packages if not _package(package).is_ok]
+    found = f"missing: {', '.join(missing)}" if missing else "there"
+    remedy = f"pip install 'mixlab[{name}]' gives {EXTRAS[name]}"
+    return Check(name=f"[{name}]", found=found, is_ok=not missing, is_needed=False, remedy=remedy)
 
 
 def _home() -> list[Check]:
@@ -82,12 +107,6 @@ def _gpu() -> Check:
         )
     remedy = "without a GPU, proxies of up to about a million parameters train on the CPU"
     return Check(name="GPU", found=names or "none", is_ok=bool(names), is_needed=False, remedy=remedy)
-
-
-def _flash() -> Check:
-    fine = importlib.util.find_spec("flash_attn") is not None
-    remedy = "pip install 'mixlab[flash]' on a CUDA machine gives model.attn_impl=flash; the others work without it"
-    return Check(name="flash-attn", found="there" if fine else "missing", is_ok=fine, is_needed=False, remedy=remedy)
 
 
 def _browser() -> Check:
