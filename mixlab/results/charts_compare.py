@@ -27,7 +27,7 @@ def points(moved: pd.DataFrame, sources: Sequence[str]) -> alt.LayerChart:
         .mark_bar()
         .encode(x=x, y=y, color=alt.Color("source:N", scale=scale, legend=None), tooltip=_tips("source", "points"))
     )
-    zero = alt.Chart(moved).mark_rule(color=MACRO_COLOUR).encode(x=alt.datum(0))
+    zero = alt.Chart(moved).mark_rule(aria=False, color=MACRO_COLOUR).encode(x=alt.datum(0))
     said = ", ".join(f"{s} {p:+.1f}" for s, p in zip(moved["source"], moved["points"], strict=True))
     return alt.LayerChart(layer=[bars, zero]).properties(
         height=alt.Step(26), description=f"Change of shares in percentage points: {said}"
@@ -45,7 +45,7 @@ def bands(curves: pd.DataFrame, domain: str, groups: Sequence[str], *, legend: b
     names = {g: f"{g} (n = {seeds[g]})" for g in groups}
     part = part.assign(line=[names[g] for g in part["group"]]) if len(part) else part.assign(line=[])
     title = "bits per byte, mean of sources" if domain == "macro" else f"bits per byte on {domain}"
-    drawn = alt.Legend(title="mix", orient="bottom", columns=2, labelLimit=240, symbolLimit=0, **STROKES)
+    drawn = alt.Legend(title="mix", orient="bottom", columns=1, labelLimit=280, symbolLimit=0, **STROKES)
     shown = list(names.values())
     colour = alt.Color(
         "line:N",
@@ -82,12 +82,12 @@ def differences(scores: pd.DataFrame) -> alt.LayerChart:
     scale = alt.Scale(domain=list(SAID.values()), range=[OKABE_ITO[0], MACRO_COLOUR])
     legend = alt.Legend(title=None, orient="bottom")
     base = alt.Chart(told).encode(y=y, color=alt.Color("said:N", scale=scale, legend=legend))
-    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("lo:Q", title=title), x2="hi:Q")
+    spans = base.mark_rule(aria=False, strokeWidth=2).encode(x=alt.X("lo:Q", title=title), x2="hi:Q")
     shape = alt.Shape("said:N", scale=alt.Scale(domain=list(SAID.values()), range=["circle", "diamond"]), legend=legend)
     dots = base.mark_point(filled=True, size=90).encode(
         x=x, shape=shape, tooltip=[*_tips("task", "difference", "lo", "hi", digits=4, sign="+"), alt.Tooltip("said:N")]
     )
-    zero = alt.Chart(told).mark_rule(color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    zero = alt.Chart(told).mark_rule(aria=False, color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
     apart = [str(t) for t, d in zip(told["task"], told["distinguishable"], strict=True) if d]
     said = f"{len(apart)} of {len(told)} differences clear zero" + (f": {', '.join(apart[:6])}" if apart else "")
     return alt.LayerChart(layer=[zero, spans, dots]).properties(height=alt.Step(26), description=said)
@@ -107,7 +107,7 @@ def task_scores(scores: pd.DataFrame, floors: pd.DataFrame, groups: Sequence[str
         color=alt.Color("group:N", scale=palette, legend=alt.Legend(title="run", orient="bottom", columns=1)),
     )  # fmt: skip
     x = alt.X("value:Q", title=metric, scale=alt.Scale(zero=False))
-    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("lo:Q", title=metric), x2="hi:Q")
+    spans = base.mark_rule(aria=False, strokeWidth=2).encode(x=alt.X("lo:Q", title=metric), x2="hi:Q")
     dots = base.mark_point(filled=True, size=70).encode(
         x=x, tooltip=_tips("task", "group", "value", "lo", "hi", digits=4)
     )
