@@ -111,7 +111,9 @@ def predicted_vs_realised(mixes: pd.DataFrame) -> alt.LayerChart:
         y=_value("predicted bits per byte", "predicted"),
         tooltip=["name:N", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("predicted", "lo", "hi", "realised"))],
     )
-    spans = base.mark_rule(color=OKABE_ITO[0], opacity=0.6).encode(y=_value("predicted bits per byte", "lo"), y2="hi:Q")
+    spans = base.mark_rule(aria=False, color=OKABE_ITO[0], opacity=0.6).encode(
+        y=_value("predicted bits per byte", "lo"), y2="hi:Q"
+    )
     equal = (
         alt.Chart(pd.DataFrame({"realised": [least, most], "predicted": [least, most]}))
         .mark_line(color=MACRO_COLOUR, strokeDash=[4, 4])

@@ -19,8 +19,8 @@ def effects(frame: pd.DataFrame, sources: Sequence[str]) -> alt.FacetChart:
     y = alt.Y("source:N", title=None, sort=sorted(sources))
     tips = ["source:N", *(alt.Tooltip(f"{c}:Q", format="+.5f") for c in ("change", "lo", "hi"))]
     bars = alt.Chart(frame).mark_bar(opacity=0.85).encode(x=x, y=y, color=_colour(sources), tooltip=tips)
-    spans = alt.Chart(frame).mark_rule(color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
-    zero = alt.Chart(frame).mark_rule(color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    spans = alt.Chart(frame).mark_rule(aria=False, color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
+    zero = alt.Chart(frame).mark_rule(aria=False, color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
     best = frame.loc[frame["change"].idxmin()]
     said = f"One more point of each source: {best['source']} lowers {best['metric']} most, by {-best['change']:.4f}"
     return (
@@ -38,8 +38,8 @@ def effect(frame: pd.DataFrame, metric: str, sources: Sequence[str]) -> alt.Laye
     x = alt.X("change:Q", title=f"{metric.replace('_', ' ')}: {CHANGE}", axis=alt.Axis(format="+.4~f", tickCount=4))
     tips = ["source:N", *(alt.Tooltip(f"{c}:Q", format="+.5f") for c in ("change", "lo", "hi"))]
     bars = alt.Chart(part).mark_bar(opacity=0.85).encode(x=x, y=y, color=_colour(sources, legend=False), tooltip=tips)
-    spans = alt.Chart(part).mark_rule(color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
-    zero = alt.Chart(part).mark_rule(color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    spans = alt.Chart(part).mark_rule(aria=False, color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
+    zero = alt.Chart(part).mark_rule(aria=False, color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
     told = ", ".join(f"{s} {c:+.4f}" for s, c in zip(part["source"], part["change"], strict=True))
     return alt.LayerChart(layer=[bars, spans, zero]).properties(
         height=alt.Step(24), description=f"One more point of each source changes {metric}: {told}"

@@ -89,7 +89,7 @@ def measures(bars: pd.DataFrame, rule: str, now: float, moved: float | None, sen
     long = pd.concat([passes, drops]).loc[lambda rows: rows["n"] > 0, ["low", "high", "verdict", "n", "under", "over"]]
     drawn = (
         alt.Chart(long)
-        .mark_rect(stroke=MACRO_COLOUR, strokeWidth=0.5)
+        .mark_rect()
         .encode(
             x=alt.X("low:Q", title=f"what {rule} measures", axis=alt.Axis(tickCount=6)),
             x2="high:Q",
@@ -122,7 +122,7 @@ def risks(rates: pd.DataFrame, most: int = 20) -> alt.LayerChart:
     )
     x = alt.X("relative_risk:Q", title="removed, times the rate of all documents", scale=alt.Scale(type="log"))
     points = base.mark_point(filled=True, size=60, color=OKABE_ITO[0]).encode(x=x)
-    spans = base.mark_rule(color=OKABE_ITO[0], opacity=0.6).encode(x="risk_low:Q", x2="risk_high:Q")
+    spans = base.mark_rule(aria=False, color=OKABE_ITO[0], opacity=0.6).encode(x="risk_low:Q", x2="risk_high:Q")
     loud = int((told["risk_low"] > 1).sum())
     said = f"{loud} of {len(told)} terms are removed more often than chance allows"
     return alt.LayerChart(data=told, layer=[_line(1.0, [5, 4]), spans, points]).properties(description=said)
@@ -146,6 +146,6 @@ def _ink(colour: str) -> str:
 def _line(at: float, dash: list[int]) -> alt.Chart:
     return (
         alt.Chart(pd.DataFrame({"at": [at]}))
-        .mark_rule(color=MACRO_COLOUR, strokeWidth=2.5, strokeDash=dash)
+        .mark_rule(aria=False, color=MACRO_COLOUR, strokeWidth=2.5, strokeDash=dash)
         .encode(x="at:Q")
     )

@@ -134,7 +134,7 @@ def unseen(told: pd.DataFrame, scheme: str) -> alt.LayerChart:
     points = base.mark_point(filled=True, size=70, color=OKABE_ITO[0]).encode(
         y=alt.Y("predicted:Q", title=title, scale=alt.Scale(zero=False)), tooltip=tips
     )
-    spans = base.mark_rule(color=OKABE_ITO[0], opacity=0.5).encode(y=alt.Y("lo:Q", title=title), y2="hi:Q")
+    spans = base.mark_rule(aria=False, color=OKABE_ITO[0], opacity=0.5).encode(y=alt.Y("lo:Q", title=title), y2="hi:Q")
     equal = (
         alt.Chart(pd.DataFrame({"realised": [low, high], "predicted": [low, high]}))
         .mark_line(color=MACRO_COLOUR, strokeDash=[4, 4])

@@ -41,7 +41,7 @@ def state() -> None:
     with parts.guarded():
         told = one_run.facts(run)
         quiet = told["report"].is_quiet
-        (st.success if quiet else st.warning)(lab.visible(told["headline"]).replace("\n", " "))
+        (st.success if quiet else st.warning)(parts.plain(told["headline"].replace("\n", " ")))
         share = (told["step"] or 0) / (told["steps"] or 1)
         left = one_run.seconds_left(told)
         if told["state"] in ("running", "slow"):
