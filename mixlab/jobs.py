@@ -129,7 +129,7 @@ def cancel(ws: Workspace, job: str) -> None:
 
 
 def jobs(ws: Workspace) -> list[dict[str, Any]]:
-    """Jobs, oldest first: `job, words, cwd, key, created_at, ended_at, code, state, is_stopping, progress, log`.
+    """Jobs, oldest first: `job, words, cwd, key, created_at, ended_at, code, state, is_stopping, pid, progress, log`.
 
     `state`: starting, running, finished, failed, cancelled or lost. `progress`: what, done, total, left_s, at; or None.
     """
@@ -156,6 +156,7 @@ def describe(folder: Path) -> dict[str, Any]:
     return {
         **{name: told.get(name) for name in ("cwd", "key", "created_at")},
         **{"job": folder.name, "words": told.get("words") or [], "state": state},
+        "pid": (process.get("child") or {}).get("pid"),
         **{"ended_at": end.get("ended_at"), "code": end.get("code"), "is_stopping": is_asked and state in LIVE},
         **{"progress": _read(folder / "progress.json") or None, "log": str(folder / "log.txt")},
     }

@@ -32,7 +32,7 @@ def job(told: Mapping[str, Any], *, key: str) -> None:
                 stop(told["job"], parts.text_of(now.words_of(told)))
         st.caption(when(told))
         if told["state"] in jobs.LIVE:
-            progress(told["progress"])
+            progress(now.progress_of(told, Workspace.open()))
         elif told["state"] != "finished":
             _failure(told)
         with st.expander("Log", key=f"log-{name}", on_change="rerun") as log:

@@ -14,6 +14,7 @@ import streamlit as st
 from mixlab import jobs
 from mixlab.app.lab import Stamp, is_live, stamp_of
 from mixlab.results.health import health
+from mixlab.results.listing import read_object
 from mixlab.results.store import Store
 from mixlab.workspace import Workspace
 
@@ -54,6 +55,28 @@ def live_runs(ws: Workspace, runs: pd.DataFrame) -> list[dict[str, Any]]:
         about["heard"] = None if pd.isna(heard) else heard.tz_localize("UTC").timestamp()
         told.append({**about, **pace(run)})
     return told
+
+
+def progress_of(job: Mapping[str, Any], ws: Workspace) -> dict[str, Any] | None:
+    """How far a job is: the run that its own process trains, else what it wrote down; `what, done, total, left_s, at`.
+
+    A sweep trains in processes of its own and writes down what they do.
+    """
+    if job.get("pid") is None:
+        return job["progress"]
+    for run in ws.runs():
+        try:
+            is_newer = (run / "status.json").stat().st_mtime >= (job["created_at"] or 0.0)
+        except FileNotFoundError:
+            continue
+        status = read_object(run / "status.json") if is_newer else {}
+        if status.get("pid") == job["pid"] and status.get("state") == "running" and status.get("steps"):
+            step, steps, tokens = status.get("step") or 0, status["steps"], status.get("tokens") or 0
+            speed = status.get("tokens_per_s")
+            left = (steps - step) * tokens / step / speed if step and speed else None
+            told = {"what": f"{run.name}, step {step} of {steps}", "done": step, "total": steps}
+            return {**told, "left_s": left, "at": status.get("heartbeat") or 0.0}
+    return job["progress"]
 
 
 def pace(run: Mapping[str, Any]) -> dict[str, float | None]:

@@ -13,13 +13,15 @@ from mixlab.workspace import Workspace
 from tests.app.driver import said, show
 
 
-def make_job(lab: Path, name: str, words: list[str], *, code: int | None = None, progress: dict | None = None) -> Path:
-    """A job's folder as its keeper leaves it: alive (this very process) where it has no exit code."""
+def make_job(
+    lab: Path, name: str, words: list[str], *, code: int | None = None, progress: dict | None = None, pid: int = 1
+) -> Path:
+    """A job's folder as its keeper leaves it: alive (kept by this very process) where it has no exit code."""
     folder = lab / "jobs" / name
     folder.mkdir(parents=True)
     me = {"pid": os.getpid(), "born": jobs.born(os.getpid())}
-    told = {"words": words, "cwd": str(lab), "created_at": time.time() - 90, "key": None}
-    files = {"job": told, "proc": {**jobs._here(), "keeper": me, "child": me}}
+    told = {"words": words, "cwd": str(lab), "created_at": time.time() - 3600, "key": None}
+    files = {"job": told, "proc": {**jobs._here(), "keeper": me, "child": {**me, "pid": pid}}}
     files |= {} if code is None else {"exit": {"code": code, "ended_at": time.time() - 30}}
     files |= {} if progress is None else {"progress": {**progress, "at": time.time()}}
     for name, value in files.items():
@@ -59,6 +61,14 @@ def test_a_job_tells_how_far_it_is_and_is_cancelled_by_name_after_a_question(lab
     assert not (folder / "cancel").exists()
     at.button(key="stop-job").click().run()
     assert (folder / "cancel").exists() and not at.exception
+
+
+def test_a_job_that_trains_one_run_is_as_far_as_the_run(lab):
+    folder = make_job(lab, "20260101-000000-abcdef", ["run", "mixture=code-x2"], pid=os.getpid())
+    told = now.progress_of(jobs.describe(folder), Workspace.open())  # the live run of the lab is of this process, too
+    assert told and (told["what"], told["done"], told["total"]) == ("code-x2-s0-aaaa0004, step 120 of 200", 120, 200)
+    assert told["left_s"] == pytest.approx(80 * (450_000 * 120 // 200) / 120 / 3e4)
+    assert now.progress_of({**jobs.describe(folder), "pid": None}, Workspace.open()) is None
 
 
 def test_a_failed_job_says_why_as_plain_text_and_what_to_type(lab):

@@ -28,7 +28,7 @@ def test_a_sweep_is_planned_with_what_is_done_then_saved_and_launched_once(lab, 
     at.number_input(key="tokens").set_value(450_000).run()
     at.selectbox(key="kind").set_value("anchors").run()
     sums = {m.label: m.value for m in at.metric}
-    assert (sums["Mixtures"], sums["Runs"], sums["Done already"]) == ("3", "3", "0")
+    assert (sums["Runs"], sums["Done already"]) == ("3", "0") and "3 mixtures" in said(at)
     at.number_input(key="seeds").set_value(2).run()
     assert len(at.dataframe[0].value) == 6
     at.text_input(key="sweep_name").set_value("look").run()

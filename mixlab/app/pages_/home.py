@@ -11,7 +11,6 @@ st.title("mixlab")
 st.caption("Which mix of sources gives the lowest held-out bits per byte, and how sure are we?")
 ws = Workspace.open()
 runs = lab.runs()
-is_live = now.is_anything_live(ws, runs)
 
 
 def card(title: str, says: str, page: str, label: str, icon: str, draft: str | None = None) -> None:
@@ -27,14 +26,14 @@ def card(title: str, says: str, page: str, label: str, icon: str, draft: str | N
 
 def starts() -> None:
     """The three ways to begin."""
-    columns = st.grid(3, min_column_width=260)
-    with columns.container():
+    data, mix, sweep = st.columns(3)
+    with data:
         card("Look at the data", "What each source holds, what cleaning dropped and why.", "sources", "Sources",
              ":material/database:")  # fmt: skip
-    with columns.container():
+    with mix:
         card("Design a mix", "Weights that sum to 100 %, with epochs, licences and cost beside them.", "mix",
              "Design a mix", ":material/tune:", "mix")  # fmt: skip
-    with columns.container():
+    with sweep:
         card("Plan a sweep", "Many mixes at once: what a verdict can be fitted to.", "sweep", "Plan a sweep",
              ":material/grid_view:", "sweep")  # fmt: skip
 
@@ -50,6 +49,13 @@ def first_run() -> None:
         )
         parts.launch(["demo"], key="demo", label="Run the demo")
         st.write("Another lab is opened with `MIXLAB_HOME=path/to/lab mixlab app`.")
+
+
+if runs.empty:
+    first_run()
+else:
+    starts()
+is_live = now.is_anything_live(ws, runs)  # after the buttons: one of them may just have started something
 
 
 @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="home_now")
@@ -78,10 +84,6 @@ def what_runs() -> None:
                 st.metric(state, n, border=True, width=150)
 
 
-if runs.empty:
-    first_run()
-else:
-    starts()
 if is_live or len(runs) or jobs.jobs(ws):
     st.subheader("What runs")
     what_runs()

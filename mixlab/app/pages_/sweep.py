@@ -66,7 +66,6 @@ except MixlabError as error:
 
 told = sweeping.summary(table)
 with st.container(horizontal=True, key="sums"):
-    st.metric("Mixtures", len(found), border=True, width=150)
     st.metric("Runs", f"{told['runs']:,}", border=True, width=150)
     st.metric("Done already", f"{told['done']:,}", border=True, width=150)
     st.metric("FLOPs to do", weights.short(told["flops"]), border=True, width=150)
@@ -74,7 +73,8 @@ with st.container(horizontal=True, key="sums"):
     st.metric("Price to do", weights.dollars(told["dollars"]), border=True, width=150)
 price = mixing.cost(plan.models[0], plan.tokens, device)
 st.caption(parts.plain(
-    f"{told['done']:,} of {told['runs']:,} already finished; {told['todo']:,} to run. Speed {price.basis}. "
+    f"{len(found)} mixtures. {told['done']:,} of {told['runs']:,} runs already finished; "
+        f"{told['todo']:,} to run. Speed {price.basis}. "
     "Done means: same weights, seed, size and budget; the dry run below compares every setting."
 ))  # fmt: skip
 if len(plan.models) > 1:
@@ -108,7 +108,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     clicked = st.button("Save", key="save_sweep")
 drafts.save("sweep", sweeping.draft_of(plan, name))
 if not name and not clicked:
-    st.caption("With a name it becomes two files that `mixlab sweep NAME` trains, and can be launched here.")
+    st.caption("With a name it becomes two files that a shell can train, too, and can be launched here.")
     st.stop()
 try:
     text = sweeping.as_yaml(name, plan, len(found), names)
