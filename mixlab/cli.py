@@ -16,6 +16,7 @@ from mixlab import __version__
 from mixlab.commands import advise, cleaning, data, db, explain, keep, mix, report, runs, sweep
 from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
 from mixlab.errors import MixlabError
+from mixlab.requeue import requeue_on_sigterm
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,6 +63,7 @@ def demo(as_json: AsJson = False, workers: Workers = CORES) -> None:
 
 
 @app.command()
+@requeue_on_sigterm()
 def run(
     overrides: Overrides = None,
     dry_run: DryRun = False,

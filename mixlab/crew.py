@@ -17,7 +17,7 @@ from pathlib import Path
 from mixlab import pipeline
 from mixlab.errors import MixlabError
 from mixlab.pipeline import Rehearsal
-from mixlab.train.loop import PLEASE_REQUEUE
+from mixlab.requeue import PLEASE_REQUEUE
 from mixlab.train.process import gpus
 from mixlab.types import ModelSpec, RunSpec
 from mixlab.workspace import Workspace

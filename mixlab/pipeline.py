@@ -31,6 +31,7 @@ from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
+from mixlab.requeue import requeue_on_sigterm
 from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, logbook, loop, optim, ranks, stem
 from mixlab.train.loader import Loader
@@ -54,6 +55,7 @@ FAILED = "failed.json"
 """Why a run failed for good, beside its files: a sweep does not try it again unasked."""
 
 
+@requeue_on_sigterm()
 def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
     """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is."""
     corpora = prepare(spec, ws, watch)

@@ -33,6 +33,15 @@ def test_a_run_scores_below_its_untrained_self(project, ws):
     assert served == {"lists": 4096, "prose": 4096}
 
 
+def test_sigterm_before_the_first_step_asks_to_be_run_again(project, ws):
+    spec = spec_of([*TINY, "mixture=uniform", "train.tokens=1024"], project)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        pipeline.run(spec, ws, watch=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert left.value.code == 75 and not ws.runs() and signal.getsignal(signal.SIGTERM) is before
+    assert (pipeline.run(spec, ws) / "done.json").exists()
+
+
 def test_a_run_that_ends_worse_than_knowing_nothing_is_diverged(project, ws):
     broken = ("train.lr=30", "train.warmup_tokens=0", "train.tokens=4096", "mixture=uniform")
     with pytest.raises(RunFailed, match=r"diverged: it ends at \d+\.\d nats .* Lower train\.lr \(now 30"):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mixlab.errors import ConfigError
 from mixlab.model.attention import resolve
 from mixlab.model.mpt import MPT
+from mixlab.requeue import PLEASE_REQUEUE
 from mixlab.seeds import seed_of
 from mixlab.train.captured import CapturedStep, own_stream
 from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
@@ -36,8 +37,6 @@ from mixlab.types import TrainSpec
 from mixlab.workspace import canonical, disk_errors, write_json
 
 logger = logging.getLogger(__name__)
-
-PLEASE_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run me again
 
 Evaluate = Callable[[MPT, int, int, bool], None]
 """(model, step, tokens, final) -> None; writes its own rows, carrying that step."""
