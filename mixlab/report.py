@@ -61,9 +61,9 @@ def report(ws: Workspace, sweep: str | None, project: Path) -> Report:
     `project`: the folder whose sweeps/NAME.yaml tells the question.
     """
     rows = list_runs(ws)
-    chosen, notes = _chosen(rows, ws, sweep)
-    arms, shared = arms_of(chosen, ws)
-    sources = sorted({s for r in chosen for s in r["bpb"]})
+    used, notes = chosen(rows, ws, sweep)
+    arms, shared = arms_of(used, ws)
+    sources = sorted({s for r in used for s in r["bpb"]})
     if 0 < len(shared) < len(sources):
         left = ", ".join(s for s in sources if s not in shared)
         notes.append(f"Arms have other held-out documents of {left}: compared is the mean of {', '.join(shared)}.")
@@ -82,8 +82,8 @@ def report(ws: Workspace, sweep: str | None, project: Path) -> Report:
         is_clear=is_clear,
         curves=_curves(ws, arms, sources),
         samples=_samples(ws, arms),
-        lineage=_lineage(ws, chosen[0]),
-        licences=_licences(ws, chosen[0]),
+        lineage=_lineage(ws, used[0]),
+        licences=_licences(ws, used[0]),
         notes=[*notes, *said],
     )
 
@@ -108,7 +108,7 @@ def header(path: Path) -> dict[str, str]:
     return {name: text[:1].upper() + text[1:] for name, text in found.items()}
 
 
-def _chosen(rows: Sequence[Row], ws: Workspace, sweep: str | None) -> tuple[list[Row], list[str]]:
+def chosen(rows: Sequence[Row], ws: Workspace, sweep: str | None) -> tuple[list[Row], list[str]]:
     """Finished, scored runs of the sweep in the order it asked for them; what was left out, in words."""
     asked = [r["run_id"] for r in rows]
     if sweep is not None:

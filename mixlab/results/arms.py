@@ -83,17 +83,41 @@ def arms_of(chosen: Sequence[Row], ws: Workspace) -> tuple[list[Arm], list[str]]
         weights = tuple(sorted((s, round(w, 9)) for s, w in r["weights"].items() if w))
         groups.setdefault((r["recipe"], weights), []).append(r)
     differ = settings(Store.open(ws), [rows[0]["run_id"] for rows in groups.values()])
-    differ = differ.loc[[COSMETIC.search(k) is None for k in differ["key"]]]
     found: dict[str, Arm] = {}
     for rows in groups.values():
         first = rows[0]
-        told = {k: v for k, v in zip(differ["key"], differ[first["run_id"]], strict=True) if v is not None}
-        name = ", ".join(f"{k.rpartition('.')[2]}={v}" for k, v in told.items()) or str(first["mixture"])
+        name = _named(dict(zip(differ["key"], differ[first["run_id"]], strict=True))) or str(first["mixture"])
         name = f"{name} · {first['mixture']}" if name in found else name
         name = f"{name} · {first['run_id'][-8:]}" if name in found else name
         found[name] = Arm(name=name, rows=tuple(sorted(rows, key=lambda r: r["seed"])))
     sources = sorted({s for r in chosen for s in r["bpb"]})
     return list(found.values()), [s for s in sources if len({_exam(r, s) for r in chosen}) == 1]
+
+
+def _named(differ: Mapping[str, Any]) -> str:
+    """The settings of an arm in which arms differ, as a name; phases by what follows on the first mixture.
+
+    >>> _named({"train.lr": "0.01", "name": "a", "mixture.rule": "natural"})
+    'lr=0.01'
+    >>> _named({"phases": None, "phases.anneal.mixture.name": "books", "phases.anneal.share": "0.2"})
+    'anneal on books'
+    >>> _named({"phases": "[]"}), _named({"phases.long.mixture": "null", "phases.long.seq_len": "512"})
+    ('one phase', 'long at length 512')
+    """
+    said = []
+    for key, value in differ.items():
+        *_, phase, leaf = ("", *key.split("."))
+        if not isinstance(value, str):
+            continue
+        if key == "phases":
+            said.append("one phase")
+        elif key.startswith("phases.") and key.endswith(".mixture.name"):
+            said.append(f"{key.split('.')[1]} on {value}")
+        elif key.startswith("phases.") and leaf == "seq_len" and value != "null":
+            said.append(f"{phase} at length {value}")
+        elif not key.startswith("phases.") and COSMETIC.search(key) is None:
+            said.append(f"{leaf}={value}")
+    return ", ".join(said)
 
 
 def against_first(
