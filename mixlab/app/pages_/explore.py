@@ -6,7 +6,6 @@ from mixlab.app import advising, lab, parts, verdicts
 from mixlab.app.advising import Wanted
 from mixlab.results import charts, charts_advice, charts_explore, landscape
 
-CLICKED = ("ternary", "parallel", "pareto")
 state = st.session_state
 
 st.title("Explore")
@@ -30,13 +29,11 @@ score = st.selectbox(
 ) or scores[0]  # fmt: skip
 
 
-def clicked() -> None:
-    """A click on a point of any chart chooses its run."""
-    for chart in CLICKED:
-        picked = state.get(chart, {}).get("selection", {}).get(charts_explore.PICK) or []
-        if picked and picked[0].get("run_id") in labels:
-            state["run"] = picked[0]["run_id"]
-            return
+def clicked(chart: str) -> None:
+    """A click on a point chooses its run."""
+    picked = state[chart].selection.get(charts_explore.PICK) or [{}]
+    if picked[0].get("run_id") in labels:
+        state["run"] = picked[0]["run_id"]
 
 
 left_side, right_side = st.columns(2)
@@ -49,7 +46,7 @@ with left_side:
     with parts.guarded():
         if len(corners) == 3:
             chart = charts_explore.ternary(landscape.ternary(runs, corners), corners, score)
-            parts.chart(chart, key="ternary", on_select=clicked, selection_mode=charts_explore.PICK)
+            parts.chart(chart, key="ternary", on_select=lambda: clicked("ternary"), selection_mode=charts_explore.PICK)
             st.caption("Where a point stands tells how the three share; the larger it is, the more goes to the rest.")
         else:
             st.info(f"Choose three corners of {len(known)} sources.")
@@ -62,7 +59,7 @@ with right_side:
                          format_func=charts_explore.named) or scores[0]  # fmt: skip
     with parts.guarded():
         chart = charts_explore.pareto(landscape.pareto(runs, x, y), x, y)
-        parts.chart(chart, key="pareto", on_select=clicked, selection_mode=charts_explore.PICK)
+        parts.chart(chart, key="pareto", on_select=lambda: clicked("pareto"), selection_mode=charts_explore.PICK)
         st.caption("Lower is better on both. Runs on the front are beaten by no other on both at once.")
 
 st.subheader("All axes at once")
@@ -74,7 +71,7 @@ chosen = st.multiselect(
 with parts.guarded():
     if len(chosen) > 1:
         chart = charts_explore.parallel(landscape.parallel(runs, chosen), chosen)
-        parts.chart(chart, key="parallel", on_select=clicked, selection_mode=charts_explore.PICK)
+        parts.chart(chart, key="parallel", on_select=lambda: clicked("parallel"), selection_mode=charts_explore.PICK)
     else:
         st.info("Choose two axes or more.")
 
