@@ -4,6 +4,7 @@ Everything is worked out in mixlab.data; texts are read for the rows on the page
 folder, `wiki-60d514d4`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from mixlab.data import atlas, audit, beside, browse, labels, switches
 from mixlab.data.cleaned import Cleaned, cleaned_sources, cleanings
 from mixlab.data.explain import Explained
 from mixlab.data.explain import explain as look
-from mixlab.errors import ConfigError
+from mixlab.errors import ConfigError, MissingError
 from mixlab.types import Source
 from mixlab.workspace import MANIFEST, Workspace, is_complete, read_manifest
 
@@ -162,9 +163,15 @@ def documents(key: str, ask: browse.Ask, number: int) -> tuple[pd.DataFrame, int
 
 
 def document(key: str, doc_id: str) -> Explained:
-    """One document's way through cleaning; MissingError if it is not there."""
+    """One document's way, by its id or as `lab.visible` writes that; MissingError if it is not there."""
     ws = Workspace.open()
-    return _document(str(ws.root), _stamp(ws), key, doc_id)
+    try:
+        return _document(str(ws.root), _stamp(ws), key, doc_id)
+    except MissingError:
+        meant = re.sub("<U[+]([0-9A-F]{4,6})>", lambda match: chr(int(match[1], 16)), doc_id)
+        if meant == doc_id:
+            raise
+        return _document(str(ws.root), _stamp(ws), key, meant)
 
 
 def verdicts(found: Explained) -> pd.DataFrame:

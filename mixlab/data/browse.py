@@ -102,8 +102,10 @@ def page(ws: Workspace, told: Cleaned, lists: Lists, ask: Ask, *, size: int, num
         measures = dict(row.pop("measures") or ())
         row["lines_dropped"] = sum(dict(row["lines_dropped"] or ()).values())
         row["why"] = "; ".join(_why(rule, measures, limits) for rule in row["rules_hit"])
+        if row["fate"] == "duplicate":
+            row["why"] = "too few words to compare"  # unless it was compared
         if row["kept_id"] is not None:
-            row["why"] = f"{row['reason']} duplicate of {row['kept_source']} {row['kept_id']}: J {row['jaccard']:.3f}"
+            row["why"] = f"J {row['jaccard']:.3f}, {row['reason']}: {row['kept_source']} {row['kept_id']}"
         text = texts[row["number"]]["text"]
         row["text"] = text[:SNIPPET] + ("…" if len(text) > SNIPPET else "")
     columns = ["number", "id", "fate", "reason", "why", "rules_hit", "lines_dropped", "bytes_in", "bytes_out"]

@@ -70,6 +70,7 @@ def test_no_text_of_a_document_reaches_the_page_with_controls_in_it(corpus):
     evil = next(name for name in PAGES if name.startswith("evil"))
     told = passages.lines_of(corpora.document(key_of("pages"), evil), 1)
     text = "\n".join("".join(said for said, _ in line["parts"]) for line in told)
+    assert corpora.document(key_of("pages"), passages.visible(evil)).id == evil  # as a page writes it
     assert "<U+001B>[31m" in text and "<U+202E>" in text and EVIL[0] in text
     assert not {"\x1b", "\u202e", "\u202c"} & set(json.dumps(told, ensure_ascii=False))
     marks = [(said, line["n"]) for line in told for said, kind in line["parts"] if kind == "match"]

@@ -82,7 +82,7 @@ def test_a_page_says_why_each_document_went(pooled):
     gone = browse.page(pooled, told, lists, browse.Ask(fate="dropped"), size=5, number=1)
     assert gone["id"].tolist() == ["bad"] and gone["why"].iloc[0] == "filtered:squigglybracket"
     twin = browse.page(pooled, told, lists, browse.Ask(fate="duplicate"), size=5, number=1).iloc[0]
-    assert (twin["id"], twin["kept_id"], twin["why"]) == ("g1", "g0", "near duplicate of s g0: J 0.900")
+    assert (twin["id"], twin["kept_id"], twin["why"]) == ("g1", "g0", "J 0.900, near: s g0")
     assert browse.count(told, lists, browse.Ask(part="G", ids=["g1", "g2", "bad"])) == 2
     assert browse.count(told, lists, browse.Ask(rule="line-filtered:no_endmark")) == 0
     assert browse.count(told, lists, browse.Ask(rule="filtered:squigglybracket", only=True)) == 1

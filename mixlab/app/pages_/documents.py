@@ -67,7 +67,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
 def open_row() -> None:
     """The row that was ticked is the document below."""
     picked = state[table_key].selection.rows
-    state["id"] = rows["id"].iloc[picked[0]] if picked else ""
+    state["id"] = lab.visible(rows["id"].iloc[picked[0]]) if picked else ""
 
 
 if rows.empty:
@@ -94,15 +94,17 @@ else:
             "text": st.column_config.TextColumn("Text", width="medium"),
         },
     )  # fmt: skip
-doc_id = st.text_input("Document", key="id", bind="query-params", placeholder="Tick a row, or type an id") or ""
-if doc_id:
+typed = st.text_input("Document", key="id", bind="query-params", placeholder="Tick a row, or type an id") or ""
+if typed:
     try:
-        found = corpora.document(which, doc_id)
+        found = corpora.document(which, typed)
     except MissingError as e:
         st.warning("There is no such document in this source.")
         st.code(lab.visible(str(e)), language=None, wrap_lines=True)
         st.stop()
-    st.subheader("Kept by cleaning" if found.kept else "Dropped by cleaning", anchor=False)
+    doc_id = found.id
+    later = ", then removed as a duplicate" if found.duplicate else ""
+    st.subheader(f"Kept by cleaning{later}" if found.kept else "Dropped by cleaning", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         now = held.loc[held["id"] == doc_id, "label"]
         st.badge(f"labelled {now.iloc[0]}" if len(now) else "no label", icon=":material/label:", color="gray")
