@@ -71,7 +71,7 @@ def when(told: Mapping[str, Any], at: float | None = None) -> str:
 def progress(told: Mapping[str, Any] | None) -> None:
     """A bar with what is being done and the time left; before anything is known, the word for it."""
     if not told or not told.get("total"):
-        st.progress(0.0, text="Starting: the first word comes in a few seconds")
+        st.progress(0.0, text="Under way; how far is not known yet")
         return
     share = min(1.0, max(0.0, float(told["done"]) / float(told["total"])))
     left = f", about {parts.span(told['left_s'])} left" if told.get("left_s") else ""

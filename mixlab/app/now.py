@@ -26,12 +26,13 @@ SHOWN_RUNS = 12
 
 
 def jobs_now(ws: Workspace, *, ended: int = 3, now: float | None = None) -> list[dict[str, Any]]:
-    """Jobs that are alive, the newest first, then up to `ended` that ended within a day."""
+    """Jobs that are alive, the newest first, then up to `ended` that ended within a day and were not taken up again."""
     now = time.time() if now is None else now
     found = jobs.jobs(ws)[::-1]
     alive = [j for j in found if j["state"] in jobs.LIVE]
+    newest = {j["key"]: j["job"] for j in reversed(found) if j["key"]}
     over = [j for j in found if j["state"] not in jobs.LIVE and now - (j["created_at"] or 0.0) < ENDED_SHOWN_S]
-    return [*alive, *over[:ended]]
+    return [*alive, *[j for j in over if newest.get(j["key"], j["job"]) == j["job"]][:ended]]
 
 
 def is_anything_live(ws: Workspace, runs: pd.DataFrame) -> bool:

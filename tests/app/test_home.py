@@ -77,6 +77,14 @@ def test_a_failed_job_says_why_as_plain_text_and_what_to_type(lab):
     assert "SourceError: wiki: <b>no such file</b>" in told and "mixlab data prepare" in told
 
 
+def test_a_job_that_was_tried_again_gives_way_to_the_new_one(lab):
+    for name, code in (("20260101-000000-aaaaaa", 2), ("20260101-000001-bbbbbb", 0), ("20260101-000002-cccccc", 1)):
+        told = make_job(lab, name, ["demo"], code=code) / "job.json"
+        told.write_text(json.dumps({**json.loads(told.read_text()), "key": "demo" if code != 1 else "other"}))
+    got = [j["job"] for j in now.jobs_now(Workspace.open())]
+    assert got == ["20260101-000002-cccccc", "20260101-000001-bbbbbb"]
+
+
 def test_live_runs_have_their_health_and_time_left_and_warnings_are_listed(lab):
     (lab / "runs" / "broken-s0-aaaa0005" / "events.jsonl").write_text(
         json.dumps({"ts": time.time() - 60, "step": 40, "level": "error", "kind": "nan", "text": "loss **is** nan"})
