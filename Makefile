@@ -31,6 +31,12 @@ check: install  ## Format, lint, types, fast tests
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not browser'
 
+coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by line (subprocesses too)
+	@mkdir -p build && $(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report --skip-covered --fail-under=90
+
 docs: install  ## Make docs/reference/ from the code, and docs/rules.md
 	$(BIN)/python -m tests.reference
 	$(BIN)/python -m mixlab.data.rulebook > docs/rules.md

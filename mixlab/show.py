@@ -235,6 +235,14 @@ def find(ws: Workspace, name: str) -> Mapping[str, Any]:
     raise MissingError(f"there is no run '{name}' in {ws.root}.{nearest(name, rows)}")
 
 
+def find_arm(ws: Workspace, name: str) -> Mapping[str, Any]:
+    """As `find`, but a name that fits runs of one mix and recipe under several seeds is the first finished of them."""
+    matching = [r for r in list_runs(ws) if name in r["run_id"]]
+    if len({(r["recipe"], *sorted(r["weights"].items())) for r in matching}) != 1:
+        return find(ws, name)
+    return min(matching, key=lambda r: (r["run_id"] != name, r["state"] != "finished", r["run_id"]))
+
+
 def _run_row(r: Mapping[str, Any], sources: Sequence[str]) -> tuple[Any, ...]:
     shares = (f"{100 * r['weights'][s]:.1f}" if s in r["weights"] else "" for s in sources)
     return (r["run_id"], r["state"], r["bpb_macro"], *(r["bpb"].get(s) for s in sources), *shares, f"{r['tokens']:,}")

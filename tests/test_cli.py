@@ -3,11 +3,15 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from mixlab.errors import MissingError
+from mixlab.show import find_arm
+from mixlab.workspace import Workspace
 from tests.conftest import TINY, documents, mixlab, write_source
 
 MIX = ("mixture=weights", "mixture.weights={lists: 0.5, prose: 0.5}")
@@ -56,6 +60,21 @@ def test_runs_are_listed_best_first_and_compared(lab):
     facts = json.loads(told.stdout)
     assert set(facts["points"]) == {"lists", "prose"} and sum(facts["points"].values()) == pytest.approx(0, abs=1e-6)
     assert "macro" in mixlab("runs", "ls", cwd=lab).stdout
+
+
+def test_the_name_of_a_mix_stands_for_its_seeds(lab, tmp_path):
+    run = next((lab / "lab" / "runs").glob("uniform-s0-*"))
+    for seed, changed in ((0, {}), (1, {}), (2, {"name": "other", "weights": {"lists": 1.0}})):
+        told = json.loads((run / "run.json").read_text())
+        there = tmp_path / "runs" / f"uniform-s{seed}-{seed:08x}"
+        there.mkdir(parents=True)
+        told |= {"seed": seed, "mixture": told["mixture"] | changed}
+        (there / "run.json").write_text(json.dumps(told))
+    with pytest.raises(MissingError, match="fits 3 runs"):
+        find_arm(Workspace(tmp_path), "uniform")  # one of them has another mix
+    shutil.rmtree(there)
+    assert find_arm(Workspace(tmp_path), "uniform")["run_id"] == "uniform-s0-00000000"
+    assert find_arm(Workspace(tmp_path), "s1")["seed"] == 1
 
 
 def test_a_dry_run_prices_and_trains_nothing(lab):

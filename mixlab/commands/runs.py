@@ -41,13 +41,16 @@ def show(run_id: str, as_json: AsJson = False) -> None:
 
 @app.command("compare")
 def compare(run_a: str, run_b: str, as_json: AsJson = False) -> None:
-    """Two runs or mixes side by side: weights in points, scores and tasks with their noise, and who won, if anyone."""
+    """Two runs or mixes side by side: weights in points, scores and tasks with their noise, and who won, if anyone.
+
+    All runs that differ from them in the seed alone are taken together: the name of a mix is enough.
+    """
     from mixlab import show as showing
     from mixlab import show_contest
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    names = [showing.find(ws, name)["run_id"] for name in (run_a, run_b)]
+    names = [showing.find_arm(ws, name)["run_id"] for name in (run_a, run_b)]
     show_contest.comparison(ws, *names, as_json=as_json)
 
 
@@ -136,22 +139,35 @@ def samples(
 
 @app.command("export")
 def export(
-    run_id: str,
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
-    to: Annotated[str, typer.Option(help="Format: hf, for transformers' MptForCausalLM.")] = "hf",
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RUN]... FOLDER", help="Runs (hf: one; csv, parquet: none is all), folder.")
+    ],
+    to: Annotated[str, typer.Option(help="hf, for transformers' MptForCausalLM; csv or parquet, tables.")] = "hf",
     as_json: AsJson = False,
 ) -> None:
-    """A finished run as a folder that transformers loads: config, safetensors, tokenizer."""
+    """A finished run as a folder that transformers loads, or runs as tables: settings, mixes, metrics, scores."""
     from mixlab import handover
     from mixlab import show as showing
     from mixlab.errors import ConfigError, nearest
+    from mixlab.results.export import TABLE_FORMATS, tables
     from mixlab.workspace import Workspace
 
-    if to != "hf":
-        raise ConfigError(f"--to {to} is not known.{nearest(to, ['hf'])}")
+    *names, folder = words
+    if to not in ("hf", *TABLE_FORMATS):
+        raise ConfigError(f"--to {to} is not known.{nearest(to, ['hf', *TABLE_FORMATS])}")
+    if to == "hf" and len(names) != 1:
+        raise ConfigError(f"--to hf takes one run and a folder, not {len(names)} runs: mixlab runs export RUN FOLDER.")
     ws = Workspace.open()
-    run = showing.folder(ws, run_id)
-    done = handover.export_run(run, ws, folder.absolute())
+    if to != "hf":
+        chosen = [showing.find(ws, name)["run_id"] for name in names]
+        wrote = tables(ws, Path(folder).absolute(), chosen or None, to)
+        if as_json:
+            showing.print_json({"path": Path(folder).absolute(), "rows": wrote})
+        else:
+            showing.say(f"{Path(folder).absolute()}: " + ", ".join(f"{name} {n:,} rows" for name, n in wrote.items()))
+        return
+    run = showing.folder(ws, names[0])
+    done = handover.export_run(run, ws, Path(folder).absolute())
     if as_json:
         showing.print_json({"path": done.path, "largest_logit_difference": done.difference, "notes": done.notes})
         return
