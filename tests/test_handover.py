@@ -81,7 +81,7 @@ def test_the_command_exports_and_refuses(project, ws):
     assert (project / "hf" / "tokenizer_config.json").exists()
     again = mixlab("runs", "export", "uniform", "--to", "hf", "hf", cwd=project)
     assert again.returncode == 2 and "not empty" in again.stderr
-    assert "Known: hf" in mixlab("runs", "export", "uniform", "--to", "onnx", "x", cwd=project).stderr
+    assert "Known: csv, hf, parquet" in mixlab("runs", "export", "uniform", "--to", "onnx", "x", cwd=project).stderr
     found = lengths.by_length(out, ws)
     assert [(x.factor, x.seq_len) for x in found] == [(1, 32), (2, 64), (4, 128), (8, 256)]
     assert found[-1].long_docs > 0 and len({x.bpb["macro"] for x in found}) == 4
