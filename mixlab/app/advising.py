@@ -155,7 +155,7 @@ def next_runs(wanted: Wanted, batch: int) -> dict[str, Any]:
 
 
 def power(wanted: Wanted, designs: tuple[tuple[int, int], ...]) -> pd.DataFrame:
-    """What `mixlab advise power` tells, a row a design (mixes, seeds)."""
+    """What `mixlab advise power` tells: runs (mixes), seeds, dollars, regret, decision_accuracy."""
     ws = Workspace.open()
     return _power(str(ws.root), _advice_stamp(ws), wanted, designs)
 
@@ -242,9 +242,15 @@ def _power(root: str, stamp: lab.Stamp, wanted: Wanted, designs: tuple[tuple[int
     ws = Workspace(Path(root))
     with threadpool_limits(ONE_THREAD):
         objective, _, dollars = runs.fitted(list_runs(ws), ws, wanted.ask())
-        asked = [(mixes, seeds, dollars) for mixes, seeds in designs]
+        asked = [buy.Design(runs=mixes, seeds=seeds, dollars=dollars) for mixes, seeds in designs]
         told = buy.power(asked, buy.surface_of(objective), runs.designs(objective), buy.noise_sd(objective))
-    return pd.DataFrame([dataclasses.asdict(p) for p in told])
+    return pd.DataFrame(
+        [
+            {"runs": p.design.runs, "seeds": p.design.seeds, "dollars": p.dollars, "regret": p.regret}
+            | {"decision_accuracy": p.decision_accuracy}
+            for p in told
+        ]
+    )
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -90,3 +90,8 @@ def test_prompts_go_to_a_file_and_back_and_never_over_anothers(tmp_path):
     with pytest.raises(ConfigError, match="no prompt"):
         prompts.prompts_of(" \n")
     assert prompts.ask_words("even-s0", ["a\nb"])[-1] == 'evals.prompts=["a\\nb"]'
+
+
+def test_power_answers_on_what_the_demo_leaves(demo_lab):
+    (found,) = advising.power(advising.Wanted(), ((16, 1),)).to_dict("records")
+    assert (found["runs"], found["seeds"]) == (16, 1) and found["regret"] >= 0 and 0 <= found["decision_accuracy"] <= 1
