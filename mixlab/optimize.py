@@ -14,10 +14,10 @@ from mixlab import pipeline, sweep
 from mixlab.crew import places
 from mixlab.errors import ConfigError, EnvironmentFault, nearest
 from mixlab.pipeline import Rehearsal
-from mixlab.results.listing import describe
+from mixlab.results.listing import describe, read_object
 from mixlab.seeds import seed_of
 from mixlab.types import Mixture, RunSpec
-from mixlab.workspace import Workspace, read_json, write_json
+from mixlab.workspace import Workspace, write_json
 
 STARTUP = 8  # trials drawn at random before a model of the score is made
 LEAST = 1e-4  # u stays this far from 0 and 1: else a weight is 0 or all
@@ -48,7 +48,7 @@ def optimize(
     corpora = pipeline.prepare(spec, ws, watch.stage)
     plain = pipeline.rehearse(spec, corpora, ws)
     path = ws.sweeps / f"{name}-optimize-{score}-{_recipe(plain)}.json"
-    asked: list[dict[str, Any]] = read_json(path)["trials"] if path.exists() else []
+    asked: list[dict[str, Any]] = read_object(path).get("trials", [])
     failed: dict[str, str] = {}
     ids: list[str] = []
     while len(ids) < trials:

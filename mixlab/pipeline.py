@@ -10,7 +10,6 @@ import math
 import os
 import platform
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import claims, exam, handover, jobs, lengths, unprompted
+from mixlab import claims, commit, exam, handover, jobs, lengths, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
@@ -32,6 +31,7 @@ from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
 from mixlab.requeue import requeue_on_sigterm
+from mixlab.results.lines import names_in
 from mixlab.results.listing import read_object
 from mixlab.train import checkpoint, logbook, loop, optim, ranks, stem
 from mixlab.train.loader import Loader
@@ -177,6 +177,7 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
         "steps": loader.steps,
         "tokens": told.plan.tokens,
         "wall_s": time.time() - began,
+        "metrics": sorted(names_in((out / "metrics.jsonl").read_bytes())),  # else readers go over all lines
     }
     write_json(out / "done.json", done)
 
@@ -274,7 +275,8 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "flops": told.flops,
         "created_at": time.time(),
         "host": socket.gethostname(),
-        "git_sha": _git_sha(),
+        **commit.facts(),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "versions": {
             "mixlab": mixlab.__version__,
             "python": platform.python_version(),
@@ -287,12 +289,3 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "ranks": ranks.asked().ranks,
         "stem": _stem_key(told),
     }
-
-
-def _git_sha() -> str | None:
-    """Commit of the working directory's repository; None outside of one or without git."""
-    try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip() or None

@@ -16,6 +16,7 @@ ORDER = [
     *("data", "mix", "model", "train", "eval", "results", "advise"),
     *(
         "claims",
+        "commit",
         "jobs",
         "handover",
         "lengths",

@@ -7,18 +7,22 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from mixlab import claims, pipeline, sweep
+from mixlab import claims, jobs, pipeline, sweep
+from mixlab.advise import ledger
 from mixlab.compose import spec_of
-from mixlab.results import store
+from mixlab.results import annotations, store
 from mixlab.results.check import check
 from mixlab.results.health import health
-from mixlab.results.listing import list_runs
+from mixlab.results.listing import list_runs, read_rows
+from mixlab.results.schema import lab_rows
 from mixlab.results.store import Store, publish
-from mixlab.workspace import Workspace, read_lines
+from mixlab.workspace import Workspace, append_line, is_complete, read_json, read_lines, write_json
 from tests.conftest import TINY
 
 CONTEXT = mp.get_context("fork")
@@ -138,3 +142,82 @@ def test_runs_that_are_deleted_under_a_reader_only_leave(project):
         coming.join()
     publish(ws)
     assert Store.open(ws).runs()["run_id"].tolist() == [kept.name] and check(ws) == []
+
+
+def furnished(project) -> tuple[Workspace, list, dict[Path, Callable[[], object]]]:
+    """A lab with one file of every kind beside a run's own, and for each a reader that is fast."""
+    ws = Workspace.open(project / "lab")
+    told = sweep.rehearse_all([spec_of([*TINY, "mixture=uniform"], project)], ws)
+    run = pipeline.run(told[0].spec, ws)
+    told = sweep.rehearse_all([told[0].spec], ws)
+    sweep.run_all(told, ws, name="x", workers=1)
+    annotations.tag(run, "kept")
+    annotations.tag(run, "last")
+    append_line(run / "samples.jsonl", {"step": 1, "prompt_id": 0, "prompt": "Once", "output": "upon", "seed": 1})
+    mix = {"lists": 0.5, "prose": 0.5}
+    for gain in (0.1, 0.2):
+        append_line(ws.ledger, {"recipe": "r", "mixture": mix, "natural": mix, "factors": {}, "predicted": gain})
+    fit = {"metrics": ["bpb_lists"], "method": "gp", "n_runs": 5, "mixture": {"weights": mix}, "predicted": {"mean": 1}}
+    write_json(ws.verdict, fit)
+    assert claims.Watching(ws).take("somebody")
+    job = ws.jobs / "20260101-000000-aaaaaa"
+    job.mkdir(parents=True)
+    for name in ("job", "proc", "exit", "progress"):
+        write_json(job / f"{name}.json", {"words": ["doctor"], "code": 0, "created_at": 1.0, "host": "h", "pid": 1})
+    publish(ws)
+    readers: dict[Path, Callable[[], object]] = {p: partial(jobs.jobs, ws) for p in sorted(job.glob("*.json"))}
+    readers |= {p: partial(lab_rows, ws) for p in (ws.verdict, ws.sweeps / "x.json")}
+    readers |= {p: partial(is_complete, p.parent) for p in sorted(ws.root.glob("*/*/manifest.json"))}
+    readers[ws.claims / "somebody.0"] = lambda: claims.Watching(ws).is_taken("somebody")
+    readers[ws.ledger] = lambda: ledger.settled(ws.ledger, [])
+    readers |= {run / "annotations.jsonl": partial(annotations.remarks, run)}
+    readers |= {run / "samples.jsonl": partial(read_rows, run / "samples.jsonl")}
+    return ws, told, readers
+
+
+def test_every_file_beside_a_runs_own_is_read_around_and_mended_wherever_it_is_cut(project):
+    """As a power cut does it. Reading is tried at every byte of the last record; mending, and the store, in its middle.
+
+    A run's own files: test_sweep.py.
+    """
+    ws, told, readers = furnished(project)
+    kinds = {p.parent.parent.name if p.name == "manifest.json" else p.name for p in readers}
+    assert kinds >= {"raw", "clean", "tokens", "split", "tokenizer", "ledger.jsonl", "x.json", "verdict.json"}
+    for file, read in readers.items():
+        whole = file.read_bytes()
+        last = whole[:-1].rfind(b"\n") + 1 if file.suffix == ".jsonl" else 0
+        for cut in range(last, len(whole)):
+            file.write_bytes(whole[:cut])
+            read()
+        file.write_bytes(whole[: (last + len(whole)) // 2])
+        assert Store.open(ws).runs()["state"].tolist() == ["finished"] and check(ws) == [], file
+        if file.name == "manifest.json":
+            pipeline.run(told[0].spec, ws)
+            assert is_complete(file.parent), file
+        elif file.parent == ws.sweeps:
+            sweep.run_all(told, ws, name="x", workers=1)
+            assert told[0].path.name in read_json(file)["runs"]
+        elif file.suffix == ".jsonl":
+            n = len(read_lines(file))
+            append_line(file, json.loads(whole.splitlines()[-1]))
+            assert len(read_lines(file)) == n + 1 and file.read_bytes() == whole
+        elif file.parent == ws.claims:
+            assert claims.Watching(ws).take("somebody")  # nobody holds what nobody can read
+        else:
+            file.write_bytes(whole)
+        publish(ws)
+        assert check(ws) == [], file
+
+
+def test_an_index_that_is_cut_anywhere_is_read_around_and_built_anew(project):
+    ws = Workspace.open(project / "lab")
+    pipeline.run(spec_of([*TINY, "mixture=uniform"], project), ws)
+    publish(ws)
+    rows, whole = len(Store.open(ws).metrics()), ws.database.read_bytes()
+    for cut in (0, 1, 100, 4096, 12288, len(whole) // 2, len(whole) - 1):
+        ws.database.write_bytes(whole[:cut])
+        assert len(Store.open(ws).metrics()) == rows, cut
+    ws.database.write_bytes(whole[: len(whole) // 2])
+    assert [p.path for p in check(ws)] in ([], [ws.database])
+    publish(ws)
+    assert check(ws) == [] and len(Store.open(ws).metrics()) == rows

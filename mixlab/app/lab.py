@@ -14,8 +14,9 @@ import pandas as pd
 import streamlit as st
 
 from mixlab.errors import ConfigError, nearest
+from mixlab.results.listing import read_object
 from mixlab.results.store import Store
-from mixlab.workspace import MANIFEST, Workspace, read_json
+from mixlab.workspace import MANIFEST, Workspace
 
 LIVE_SECONDS = 3
 """How often live parts of a page look again while a run is running."""
@@ -27,7 +28,7 @@ RULES = {"last": "last", "lowest": "min", "highest": "max"}
 REMARKS = ("is_starred", "tags", "note", "is_archived")
 BOOKKEEPING = (
     *("run_id", "name", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
-    *("wall_s", "tokens_per_s", "bpb_macro_stderr"),
+    *("wall_s", "gpu_s", "tokens_per_s", "mfu_frac", "cost_usd", "attempt", "slurm_job_id", "bpb_macro_stderr"),
 )
 """Columns that differ from run to run without telling the runs apart."""
 STATES = ("running", "slow", "queued", "finished", "failed", "diverged", "stalled", "killed")
@@ -79,10 +80,9 @@ def samples(run_id: str) -> pd.DataFrame:
 
 def verdict() -> tuple[list[str], dict[str, float]] | None:
     """The last recommendation in sentences, with what came of it if it was tried, and its weights; None before it."""
-    path = Workspace.open().verdict
-    if not path.is_file():
+    told = read_object(Workspace.open().verdict)
+    if not told:
         return None
-    told = read_json(path)
     return [*told["sentences"], told["realised"]["words"]], told["mixture"]["weights"]
 
 

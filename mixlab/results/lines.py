@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mixlab.results.listing import read_object
+
 logger = logging.getLogger(__name__)
 PREFIX = "m:"
 _WHEN = "make_timestamp((ts * 1e6)::BIGINT) AS time_utc"  # to_timestamp would give local time
@@ -127,15 +129,16 @@ def metric_sql(names: Sequence[str]) -> str:
 
 
 def metric_names(files: Sequence[Path]) -> list[str]:
-    """Every name in the `m` of any line, sorted.
+    """Every name in the `m` of any line, sorted; of a run that ended, as its done.json tells them.
 
     Names that differ by upper and lower case alone are one column to DuckDB: the later ones are left out, with a
     logged warning.
     """
     found: set[str] = set()
     for file in files:
+        told = read_object(file.with_name("done.json")).get("metrics")
         with suppress(FileNotFoundError):  # deleted just now
-            found |= _names_in(file.read_bytes())
+            found |= set(told) if isinstance(told, list) else names_in(file.read_bytes())
     known: dict[str, str] = {}
     for name in sorted(found):
         if known.setdefault(name.casefold(), name) != name:
@@ -143,7 +146,7 @@ def metric_names(files: Sequence[Path]) -> list[str]:
     return sorted(known.values())
 
 
-def _names_in(text: bytes) -> set[str]:
+def names_in(text: bytes) -> set[str]:
     """The names in any of these lines. Counts keys, and parses every line only where they are not all alike."""
     lines = text.count(b"\n")
     first = text[: text.find(b"\n") + 1]

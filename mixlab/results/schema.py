@@ -16,9 +16,10 @@ import pyarrow as pa
 from mixlab.results import marks
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
+from mixlab.results.usage import usage
 from mixlab.workspace import MANIFEST, Workspace
 
-VERSION = 4
+VERSION = 5
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -39,10 +40,11 @@ RUN_TABLES: Mapping[str, pa.Schema] = {
         [(name, _TEXT) for name in ("run_id", "name", "sweep", "state", "reason", "mix_id", "mixture", "recipe")]
         + [(name, _INT) for name in ("seed", "n_params", "n_params_nonembed", "step", "steps")]
         + [(name, _INT) for name in ("seen_tokens", "target_tokens")]
-        + [(name, _REAL) for name in ("flops", "wall_s", "tokens_per_s")]
+        + [(name, _REAL) for name in ("flops", "wall_s", "gpu_s", "tokens_per_s", "mfu_frac", "cost_usd")]
+        + [("attempt", _INT), ("n_gpus", _INT), ("threads", _INT), ("git_dirty", pa.bool_())]
         + [(name, _TIME) for name in ("created_at", "heartbeat_at", "ended_at")]
-        + [(name, _TEXT) for name in ("host", "device", "precision", "attn_impl", "git_sha")]
-        + [(name, _TEXT) for name in ("config_hash", "data_hash", "config", "path")]
+        + [(name, _TEXT) for name in ("host", "device", "gpu_name", "precision", "attn_impl", "git_sha")]
+        + [(name, _TEXT) for name in ("slurm_job_id", "config_hash", "data_hash", "config", "path")]
     ),
     "run_param": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value_text", _TEXT), ("value_num", _REAL)]),
     "mix_component": pa.schema(
@@ -170,6 +172,7 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "flops": _total(told.get("flops")),
         "path": str(run),
     }
+    row |= usage(run, told, row)
     params = [{"run_id": run_id, **param} for param in flatten(told.get("spec") or {})]
     draws = {draw["source"]: draw for draw in files["plan"].get("draws") or []}
     mix = [

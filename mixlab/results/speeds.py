@@ -1,11 +1,10 @@
 """How fast the runs of a lab were, for prices of those to come. Reads run.json and status.json; writes nothing."""
 
-import re
 from dataclasses import fields
 
-from mixlab.mix.budget import DEVICES
 from mixlab.mix.speed import Speed
 from mixlab.results.listing import read_object
+from mixlab.results.usage import table_name
 from mixlab.types import ModelSpec
 from mixlab.workspace import Workspace
 
@@ -19,8 +18,7 @@ def measured(ws: Workspace) -> list[Speed]:
     found, known = [], {f.name for f in fields(ModelSpec)}
     for out in ws.runs():
         told, status = read_object(out / "run.json"), read_object(out / "status.json")
-        name = str(told.get("device_name") or told.get("device") or "").lower()
-        device = next((d for d in DEVICES if re.search(rf"\b{d}\b", name) and "mig" not in name), None)
+        device = table_name(str(told.get("device_name") or told.get("device") or ""))
         over = told.get("ranks", 1) * (told.get("threads", 1) if device == "cpu" else 1)
         rate = (status.get("tokens_per_s") or 0.0) / over
         spec = told.get("spec") or {}

@@ -98,7 +98,8 @@ def _write(ws: Workspace, i: int) -> None:
     about |= {"mixture": {"name": f"swarm-{i}", "weights": weights}, "n_params": 229696, "created_at": began}
     files: dict[str, Any] = {"run.json": about, "plan.json": {"tokens": STEPS * 2048, "draws": draws}}
     files["status.json"] = {"state": "finished", "step": STEPS, "heartbeat": began, **end}
-    files["done.json"] = {"finished_at": began + 60, "wall_s": 60.0, **end}
+    names = ["grad_norm", "loss/train", "lr", "tokens_per_s"]
+    files["done.json"] = {"finished_at": began + 60, "wall_s": 60.0, "metrics": names, **end}
     off = rng.random()
     metrics = [
         {

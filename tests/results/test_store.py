@@ -1,4 +1,5 @@
 import json
+import math
 import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +8,11 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from mixlab.mix.budget import DEVICES
 from mixlab.results.lines import metric_names
 from mixlab.results.listing import list_runs, read_rows
 from mixlab.results.store import Store, publish
-from mixlab.workspace import append_line, write_json
+from mixlab.workspace import append_line, read_json, write_json
 
 
 def truth(ws, name: str) -> list[dict]:
@@ -254,3 +256,19 @@ def test_readers_and_publishers_do_not_disturb_each_other(ws, make_run, write_st
         for done in reads:
             done.result()
     check_against_files(ws)
+
+
+def test_a_runs_row_tells_its_devices_their_price_and_how_often_it_was_begun(ws, make_run):
+    path = make_run("even", 0)
+    about = read_json(path / "run.json") | {"device": "cuda", "device_name": "NVIDIA H200", "ranks": 2, "flops": 9e15}
+    write_json(path / "run.json", about | {"git_dirty": True, "slurm_job_id": "17", "threads": 3})
+    append_line(path / "events.jsonl", {"ts": 1.0, "step": 1, "level": "info", "kind": "resume", "text": "x"})
+    row = Store.open(ws).sql("FROM run").iloc[0]
+    assert (row["attempt"], row["n_gpus"], row["gpu_name"], row["slurm_job_id"]) == (2, 2, "NVIDIA H200", "17")
+    assert row["git_dirty"] and row["threads"] == 3 and row["gpu_s"] == 2 * 59.5
+    h200 = DEVICES["h200"]
+    assert row["cost_usd"] == pytest.approx(2 * 59.5 / 3600 * h200.dollars_per_hour)
+    assert row["mfu_frac"] == pytest.approx(9e15 / 300 * 9.0 / (2 * h200.peak))  # FLOPs a token, tokens/s, peak
+    write_json(path / "run.json", about | {"device": "cpu", "device_name": "tpu", "ranks": 1})
+    row = Store.open(ws).sql("FROM run").iloc[0]
+    assert row["n_gpus"] == row["gpu_s"] == 0 and math.isnan(row["cost_usd"]) and row["gpu_name"] is None
