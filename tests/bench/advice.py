@@ -28,6 +28,7 @@ HERE = Path(__file__).parents[2]
 REGMIX = HERE.parent / "shared" / "golden" / "mixing" / "regmix"
 PILE_CC = "metric/the_pile_pile_cc_val_loss"
 SUBSETS = {32: 5, 64: 5, 128: 5, 512: 1}
+COVERED = {32: 20, 64: 5, 128: 5}  # from one subset of 32 to the next coverage has an sd of 0.11: five are too few
 SURFACES, HELD, NULLS = 60, 40, 60
 COLUMNS, KINDS = [f"w_{s}" for s in SOURCES], (surface, exponential)
 Row = dict[str, str]
@@ -72,14 +73,16 @@ def pile_cc() -> list[Row]:
 
     for n, subsets in SUBSETS.items():
         told = [once(f"pile_cc {n} {r}", partial(one, n, r)) for r in range(subsets)]
-        rho, top, regret, _, _, covered, _ = np.mean(told, axis=0).tolist()
+        rho, top, regret, *_ = np.mean(told, axis=0).tolist()
         found.append(line(f"Pile-CC Spearman, n={n}", rho, f">= {bars[n]}", rho >= bars[n]))
         if n == 64:
             found.append(line("Pile-CC top-quarter Spearman, n=64", top, ">= 0.92", top >= 0.92))
             found.append(line("Pile-CC regret@1 in nats, n=64", regret, "<= 0.01", regret <= 0.01))
         if n < 512:
-            met = 0.7 <= covered <= 0.9
-            found.append(line(f"Pile-CC coverage of 80 % intervals, n={n}", covered, "0.70 to 0.90", met))
+            more = [once(f"pile_cc {n} {r}", partial(one, n, r)) for r in range(subsets, COVERED[n])]
+            covered = float(np.mean([figures[5] for figures in [*told, *more]]))
+            what = f"Pile-CC coverage of 80 % intervals, n={n}, {COVERED[n]} subsets"
+            found.append(line(what, covered, "0.70 to 0.90", 0.7 <= covered <= 0.9))
     return found
 
 
