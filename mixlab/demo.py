@@ -13,6 +13,7 @@ from typing import Any
 
 from mixlab import compose, show
 from mixlab.data.places import places
+from mixlab.results.listing import read_object
 from mixlab.workspace import Workspace, key_of, read_json, write_json
 
 VERSION = 1
@@ -34,9 +35,8 @@ def demo(*, workers: int, as_json: bool) -> None:
 
 def _is_current(record: Path, key: str, ws: Workspace) -> bool:
     """True if the record is of this very journey and its runs are still there."""
-    if not record.exists() or read_json(record)["key"] != key:
-        return False
-    return all((ws.root / "runs" / r["run_id"] / "done.json").exists() for r in read_json(record)["runs"])
+    told = read_object(record)  # one that a power cut tore is made again from the runs
+    return told.get("key") == key and all((ws.root / "runs" / r["run_id"] / "done.json").exists() for r in told["runs"])
 
 
 def tell(facts: Mapping[str, Any], ws: Workspace, *, as_json: bool) -> None:

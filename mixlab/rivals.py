@@ -16,7 +16,7 @@ from mixlab.errors import MissingError, RunFailed
 from mixlab.mix import mixture
 from mixlab.model.mpt import MPT
 from mixlab.results.compare import noise_floor, seeds_difference
-from mixlab.results.listing import list_runs
+from mixlab.results.listing import list_runs, read_object
 from mixlab.train import checkpoint, doremi
 from mixlab.train.loader import Loader
 from mixlab.types import Corpus, Mixture, RunSpec
@@ -77,7 +77,7 @@ def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace) -> Mixtu
         )
     key = key_of("runs", VERSION, {"seed": spec.seed}, {"reference": natural.key})
     path = ws.sweeps / f"doremi-{key}.json"
-    if not path.exists():
+    if not read_object(path):
         even = pipeline.rehearse(replace(spec, mixture=mixture.uniform(corpora)), corpora, ws)
         rows = max(1, spec.train.batch_tokens // natural.spec.model.max_seq_len)
         past = MPT(natural.spec.model)
