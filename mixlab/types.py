@@ -292,11 +292,11 @@ class EvalSpec:
     """What is measured, live and at the end. Has its own key: a new task never retrains a model."""
 
     every_tokens: int = 100_000
-    live_tokens: int = 1_024
+    live_tokens: int = 768
     """Held-out tokens per source at each evaluation while training: whole documents, always the same ones."""
     final_tokens: int = 16_384
     prompts: tuple[str, ...] = ()
-    sample_tokens: int = 32
+    sample_tokens: int = 24
     temperature: float = 0.8
     """Of the drawn answer to a prompt; the greedy one always stands beside it. 0: greedy alone."""
     unprompted: int = field(default=0, metadata=COSMETIC)

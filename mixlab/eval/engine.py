@@ -17,8 +17,9 @@ from mixlab.eval.requests import Requests
 
 # B rows, T ids of a row, S keys, U states, M scored positions, D d_model, G contexts, C ids of a context, R requests
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 131_072}
-"""Ids per forward pass, padding included."""
+BATCH_TOKENS = {"cpu": 1024, "cuda": 131_072}
+"""Ids per forward pass, padding included. On a CPU small batches hold less padding and stay in the cache: 4,096 take
+1.5 times as long at a vocabulary of 2,048, and 1.2 times at 50 thousand."""
 
 
 class Body(Protocol):
@@ -56,7 +57,7 @@ def score_requests(model: Body, requests: Requests, max_len: int, batch_tokens: 
 
 def batch_tokens_of(model: Body) -> int:
     """Ids per forward pass where the model is."""
-    return BATCH_TOKENS.get(model.device.type, 4096)
+    return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
 
 
 @torch.no_grad()
