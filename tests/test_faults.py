@@ -106,7 +106,7 @@ def test_a_clock_that_goes_backwards_changes_no_number(project, monkeypatch):
 
     def numbers(run: Path) -> list[object]:
         curve = [(r["step"], r["m"]["loss/train"]) for r in read_lines(run / "metrics.jsonl")]
-        return curve + [(r["step"], r["task"], r["value"]) for r in read_lines(run / "scores.jsonl")]
+        return [*curve, *((r["step"], r["task"], r["value"]) for r in read_lines(run / "scores.jsonl"))]
 
     assert numbers(out) == numbers(calm)
     for _ in range(2):
