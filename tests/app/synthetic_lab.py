@@ -86,7 +86,8 @@ def _run(
     path = root / "runs" / f"{name}-s{seed}-{key}"
     path.mkdir(parents=True)
     told = {"run_id": path.name, "name": name, "seed": seed, "key": key, "sweep": "starter", "created_at": BEGAN}
-    spec = {"name": name, "seed": seed, "model": {"d_model": 64}, "train": {"tokens": TOKENS, "lr": 0.008, "max_epochs": 4.0}}
+    train = {"tokens": TOKENS, "lr": 0.008, "max_epochs": 4.0}
+    spec = {"name": name, "seed": seed, "model": {"d_model": 64}, "train": train}
     sizes = {"n_params": 230_000, "n_params_nonembed": 99_000, "flops": 1e12, "threads": 1, "device": "cpu"}
     about = {"corpora": dict.fromkeys(SOURCES, "00000001"), "mixture": {"name": name, "weights": weights}, "spec": spec}
     _json(path / "run.json", told | sizes | about | {"host": "h", "git_sha": "0", "versions": {}, "attn_impl": "torch"})
