@@ -236,8 +236,14 @@ def find(ws: Workspace, name: str) -> Mapping[str, Any]:
 
 
 def find_arm(ws: Workspace, name: str) -> Mapping[str, Any]:
-    """As `find`, but a name that fits runs of one mix and recipe under several seeds is the first finished of them."""
-    matching = [r for r in list_runs(ws) if name in r["run_id"]]
+    """As `find`, but a name that fits runs of one mix and recipe under several seeds is the first finished of them.
+
+    Runs whose whole name it is go before those of which it is a part.
+    """
+    there = list_runs(ws)
+    matching = [r for r in there if r["run_id"].rpartition("-s")[0] == name] or [
+        r for r in there if name in r["run_id"]
+    ]
     if len({(r["recipe"], *sorted(r["weights"].items())) for r in matching}) != 1:
         return find(ws, name)
     return min(matching, key=lambda r: (r["run_id"] != name, r["state"] != "finished", r["run_id"]))

@@ -75,6 +75,10 @@ def test_the_name_of_a_mix_stands_for_its_seeds(lab, tmp_path):
     shutil.rmtree(there)
     assert find_arm(Workspace(tmp_path), "uniform")["run_id"] == "uniform-s0-00000000"
     assert find_arm(Workspace(tmp_path), "s1")["seed"] == 1
+    there = tmp_path / "runs" / "not-uniform-s0-00000009"
+    there.mkdir()
+    (there / "run.json").write_text(json.dumps(told | {"name": "not-uniform"}))
+    assert find_arm(Workspace(tmp_path), "uniform")["run_id"] == "uniform-s0-00000000"  # the whole name goes first
 
 
 def test_a_dry_run_prices_and_trains_nothing(lab):

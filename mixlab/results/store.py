@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Store", "list_runs", "publish"]
-QUIET = "SET enable_progress_bar = false"  # else a query of more than 2 s draws one, also into a pipe
 ATTEMPTS = 10
 """Tries of a query whose files vanished under it: each starts from a new look at the lab."""
 VANISHED = ("No files found", "No such file")
@@ -109,7 +108,7 @@ class Store:
         if not tables:  # SHOW TABLES, and the like
             tables, views = list(TABLES), list(VIEWS)
         with closing(duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})) as con:
-            con.execute(QUIET)
+            _quieten(con)
             _attach(con, self.ws, tables)
             selects = views_sql(sources_of(con) if "run_wide" in views else [], metrics_of(con, tables))
             for view in views:
@@ -156,6 +155,15 @@ def _patiently(work: Callable[[], T], ws: Workspace) -> T:
     ) from fault
 
 
+def _quieten(con: duckdb.DuckDBPyConnection) -> None:
+    """No progress bar: a query of more than 2 s would draw one, also into a pipe.
+
+    In Jupyter without ipywidgets it is off, and DuckDB refuses to be told so.
+    """
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
+        con.execute("SET enable_progress_bar = false")
+
+
 def _build(ws: Workspace, path: Path) -> int:
     """Writes a whole database at `path`; returns how many runs are in it.
 
@@ -168,7 +176,7 @@ def _build(ws: Workspace, path: Path) -> int:
     if is_copy:
         shutil.copyfile(ws.database, path)
     with closing(duckdb.connect(str(path))) as con:
-        con.execute(QUIET)
+        _quieten(con)
         lab = look(con, ws, TABLES, scratch=path)
         for table in TABLES:
             if is_copy and table not in LAB_TABLES:
