@@ -18,8 +18,12 @@
 # %%
 import sys
 
+import altair as alt
+
 import mixlab
 from mixlab.results import charts
+
+alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %% [markdown]
 # The sweep of these notebooks stands in `sweeps/notebook.yaml`: its question, its sources, its mixes. A finished run is

@@ -18,8 +18,12 @@
 # %%
 import sys
 
+import altair as alt
+
 import mixlab
 from mixlab.results import charts_compare, versus
+
+alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
 # !{sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat

@@ -17,12 +17,15 @@
 # %%
 import sys
 
+import altair as alt
 import numpy as np
 import pandas as pd
 
 import mixlab
 from mixlab.advise.fits import fit
 from mixlab.results import charts_explore, landscape
+
+alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
 # !{sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat

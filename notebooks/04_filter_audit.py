@@ -17,8 +17,12 @@
 # %%
 import sys
 
+import altair as alt
+
 import mixlab
 from mixlab.results import charts_data
+
+alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
 settings = "source=[pages,library] cleaning=c4 tokenizer=bytes holdout.min_docs=1"

@@ -22,6 +22,8 @@ import altair as alt
 import mixlab
 from mixlab.results import charts
 
+alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
+
 # %%
 # !{sys.executable} -m mixlab.cli sweep notebook_repetition --workers 1 | cat
 

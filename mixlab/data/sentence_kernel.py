@@ -57,6 +57,8 @@ def clear_sentences(data, size, most, unclear, is_end):
             if is_blank and c & 0xC0 != 0x80 and blank_at(data, i, end) == 0:
                 is_blank = False
                 found += 1
+                if found == most:
+                    return found, True
             if c == 46 or c == 33 or c == 63:
                 if _is_clear(data, i, begin, end, unclear):
                     found += 1

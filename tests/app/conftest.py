@@ -5,12 +5,19 @@ Three states that every page is tested in: `project` (an empty lab), `demo_lab` 
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
 from tests.app.synthetic_lab import make_demo, make_lab
+
+
+@pytest.fixture(autouse=True)
+def same_main(monkeypatch) -> None:
+    """AppTest leaves its page behind as `__main__`, which processes spawned by later tests would then run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")

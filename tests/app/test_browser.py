@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from mixlab.app.launch import command
+from tests.app.served import settle
 from tests.app.synthetic_lab import make_lab
 
 pytestmark = pytest.mark.browser
@@ -77,6 +78,7 @@ def tab(browser, url):
 def test_fast_keys_and_locks_keep_the_weights_at_100_percent_and_save_writes_them(tab, url, folder):
     _open(tab, f"{url}/mix", "Mix")
     _choose(tab, "Start from", "uniform")
+    settle(tab)  # a rerun may replace the button under the click
     tab.get_by_role("button", name="Use", exact=True).click()
     sliders = tab.get_by_role("slider")
     expect(sliders).to_have_count(4, timeout=WAIT_MS)

@@ -36,10 +36,9 @@ def test_home_without_a_verdict_names_the_command(lab):
     assert "mixlab recommend" in said(show(HOME))
 
 
-def test_a_damaged_file_is_told_in_words(lab):
+def test_a_verdict_torn_by_a_power_cut_is_to_be_asked_for_again(lab):
     (lab / "verdict.json").write_text("{")
-    at = show(HOME)
-    assert "This page cannot be shown" in said(at) and "verdict.json" in said(at)
+    assert "mixlab recommend" in said(show(HOME))
 
 
 def test_the_runs_table_hides_what_all_runs_share(lab):

@@ -22,7 +22,7 @@ from mixlab.workspace import Workspace, read_json
 from tests.app import trained_lab
 from tests.app.served import PAGES, WAIT_MS, browsing, looking, open_page, serving, settle
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("story")]
+pytestmark = pytest.mark.browser
 BLOCKING = ("serious", "critical")
 RUN_S = 180.0
 """A small run takes 5 s, and far longer on two busy cores."""
