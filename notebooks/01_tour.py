@@ -71,7 +71,7 @@ charts.run_bpb(curves, sources)
 lab.leaderboard()
 
 # %% [markdown]
-# And what such a model writes. (It saw a hundred thousand bytes; nobody should expect prose.)
+# And what such a model writes. (It saw fifty thousand bytes; nobody should expect prose.)
 
 # %%
 lab.samples([one])[["step", "prompt", "output"]].tail(4)

@@ -31,7 +31,7 @@ alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 lab = mixlab.open("lab")
 runs = lab.runs("sweep = 'notebook_repetition'")
 passes = {
-    run: 98304 / int(name.removeprefix("unique-")) for run, name in zip(runs["run_id"], runs["name"], strict=True)
+    run: 49152 / int(name.removeprefix("unique-")) for run, name in zip(runs["run_id"], runs["name"], strict=True)
 }
 told = runs.assign(passes=[passes[r] for r in runs["run_id"]]).sort_values("passes")
 told[["name", "passes", "bpb_pages", "bpb_library", "bpb_parallel"]]
