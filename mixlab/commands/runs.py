@@ -207,7 +207,8 @@ def tail(
     ws = Workspace.open()
     if not (path := ws.jobs / name / "log.txt").exists():
         run = showing.folder(ws, name)
-        path = jobs.log_of(ws, run) or run / "metrics.jsonl"
+        log = jobs.log_of(ws, run)  # empty for a sweep into a pipe: then what the run itself wrote
+        path = log if log and log.stat().st_size else run / "metrics.jsonl"
     for line in jobs.tail(path).splitlines()[-lines:]:
         showing.say(line)
 
