@@ -47,6 +47,17 @@ def empty(title: str, what_to_do: str, *, command: Sequence[str] | str | None = 
             st.code(text_of(command), language="bash", wrap_lines=True)
 
 
+def no_sources() -> None:
+    """Nothing is prepared, so nothing can be mixed: both ways on. Ends the page."""
+    empty(
+        "No prepared source in this lab yet",
+        "There is nothing to mix. Prepare the starter sources:",
+        command=["data", "prepare"],
+    )
+    command(["demo"], "or let the demo do it all, runs included:")
+    st.stop()
+
+
 def problem(error: Exception, where: str = "This page cannot be shown") -> None:
     """An error in words: what and where, the message that says what to do, the traceback folded.
 
@@ -136,6 +147,20 @@ STATES: Mapping[str, tuple[str, str]] = {
     "failed": (":material/error:", "red"),
 }
 """State of a job or a run -> icon and colour; the word stands beside both."""
+
+
+def samples(run_id: str, *, key: str) -> None:
+    """What a run wrote to each prompt at the step chosen: the greedy answer first, then the drawn one."""
+    told = lab.samples(run_id)
+    if told.empty:
+        st.write("This run wrote no samples: set `evals.prompts` to a list of prompts to see some.")
+        return
+    steps = sorted(set(told["step"]))
+    step = st.select_slider("At step", steps, value=steps[-1], key=key) if len(steps) > 1 else steps[-1]
+    for row in told.loc[told["step"] == step].sort_values(["prompt_id", "temperature"]).to_dict("records"):
+        way = f"drawn at temperature {row['temperature']:g}" if row["temperature"] else "greedy"
+        st.text(f"Prompt ({way}): {row['prompt']}")
+        untrusted(row["output"])
 
 
 def state(word: str) -> None:

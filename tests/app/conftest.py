@@ -4,6 +4,7 @@ Three states that every page is tested in: `project` (an empty lab), `demo_lab` 
 `lab` (five runs, one of them live and one failed). Each test has a copy of its own: it may write and break things.
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from mixlab import jobs
 from tests.app.synthetic_lab import make_demo, make_lab
 
 
@@ -50,3 +52,13 @@ def demo_lab(project, made_labs) -> Path:
     """A lab as the demo leaves it: four prepared sources, seventeen finished runs, a verdict."""
     shutil.copytree(made_labs / "demo_lab", project / "lab")
     return project / "lab"
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[list[str]]:
+    """Words of the jobs that a page starts, instead of starting them."""
+    told: list[list[str]] = []
+    monkeypatch.setattr(
+        jobs, "_start", lambda ws, folder: told.append(json.loads((folder / "job.json").read_text())["words"])
+    )
+    return told

@@ -30,16 +30,6 @@ def make_job(
     return folder
 
 
-@pytest.fixture
-def started(monkeypatch) -> list[list[str]]:
-    """Words of the jobs that a page starts, instead of starting them."""
-    told: list[list[str]] = []
-    monkeypatch.setattr(
-        jobs, "_start", lambda ws, folder: told.append(json.loads((folder / "job.json").read_text())["words"])
-    )
-    return told
-
-
 def test_a_first_run_offers_the_demo_once_by_button_and_command(project, started):
     at = show("home")
     assert "Nothing has run in this lab yet" in said(at) and "mixlab demo" in said(at)

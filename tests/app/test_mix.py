@@ -1,23 +1,9 @@
 """The page Mix: presets, pasted rows, drafts, licences, the predicted score, launching once."""
 
-import json
-
-import pytest
 import yaml
 
-from mixlab import jobs
 from mixlab.app import drafts
 from tests.app.driver import said, show
-
-
-@pytest.fixture
-def started(monkeypatch) -> list[list[str]]:
-    """Words of the jobs that a page starts, instead of starting them."""
-    told: list[list[str]] = []
-    monkeypatch.setattr(
-        jobs, "_start", lambda ws, folder: told.append(json.loads((folder / "job.json").read_text())["words"])
-    )
-    return told
 
 
 def test_presets_pasted_rows_and_wrong_ones(lab):

@@ -46,7 +46,7 @@ def test_a_failed_run_says_why(lab):
 
 @pytest.mark.parametrize(
     ("tab", "says"),
-    [("Scores", f"mixlab runs eval {FINISHED}"), ("Samples", "Prompt: Once upon"),
+    [("Scores", f"mixlab runs eval {FINISHED}"), ("Samples", "Prompt (drawn at temperature 0.8): Once upon"),
      ("Settings", f"mixlab runs clone {FINISHED} seed=1"), ("Lineage", f"mixlab runs lineage {FINISHED}"),
      ("Events", "Nothing happened"), ("Log", f"mixlab runs tail {FINISHED}")],
 )  # fmt: skip

@@ -201,13 +201,29 @@ def test_every_page_fits_and_keeps_nobody_out(tab, url, project, ws, spoilt, pag
             tall = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
             tab.set_viewport_size({"width": width, "height": min(tall + 60, 3500)})
             tab.wait_for_timeout(300)
-            wide = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+            wide = _width(tab, width)
             tab.screenshot(path=keep / f"{page}-{width}-{scheme}.png")
-            assert wide <= width, f"{page} is {wide} px wide at {width} px"
+            assert wide <= width, f"{page} is {wide} px wide at {width} px: {tab.evaluate(WIDEST)}"
         told = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
         found += [f"{v['id']} ({scheme}): {v['nodes'][0]['html']}" for v in told if v["impact"] in BLOCKING]
     assert not found, "\n".join(found)
     inert(tab)
+
+
+WIDEST = """[...document.querySelectorAll('[data-testid=stMain] *')]
+    .map(e => [Math.round(e.getBoundingClientRect().right), e.tagName, e.className.toString().slice(0, 80)])
+    .sort((a, b) => b[0] - a[0]).slice(0, 5)"""
+"""Script: the elements that reach farthest to the right."""
+
+
+def _width(tab: Page, at_most: int) -> int:
+    """How wide the page's content is, px, once its charts are drawn anew; after 10 s as it then stands."""
+    until = time.monotonic() + 10
+    while True:
+        wide = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        if wide <= at_most or time.monotonic() > until:
+            return wide
+        tab.wait_for_timeout(200)
 
 
 def inert(tab: Page) -> None:

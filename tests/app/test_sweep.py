@@ -1,21 +1,6 @@
 """The page Sweep in an empty lab, and planning, saving and launching one in a lab that has some of it already."""
 
-import json
-
-import pytest
-
-from mixlab import jobs
 from tests.app.driver import said, show
-
-
-@pytest.fixture
-def started(monkeypatch) -> list[list[str]]:
-    """Words of the jobs that a page starts, instead of starting them."""
-    told: list[list[str]] = []
-    monkeypatch.setattr(
-        jobs, "_start", lambda ws, folder: told.append(json.loads((folder / "job.json").read_text())["words"])
-    )
-    return told
 
 
 def test_an_empty_lab_says_how_to_get_sources(project):

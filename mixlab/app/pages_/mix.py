@@ -15,12 +15,7 @@ state = st.session_state
 st.title("Mix")
 sources = lab.sources()
 if sources.empty:
-    parts.empty(
-        "No prepared source in this lab yet", "There is nothing to mix. Prepare the starter sources:",
-        command=["data", "prepare"],
-    )  # fmt: skip
-    parts.command(["demo"], "or let the demo do it all, runs included:")
-    st.stop()
+    parts.no_sources()
 names = list(sources["source"])
 runs = lab.runs()
 presets = weights.presets(sources, runs)

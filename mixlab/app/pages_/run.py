@@ -99,15 +99,7 @@ if opened["Scores"].open:
         parts.command(["runs", "eval", run_id, "--suite", "full"], "Tasks for this run, without training again:")
 if opened["Samples"].open:
     with opened["Samples"], parts.guarded():
-        samples = lab.samples(run_id)
-        if samples.empty:
-            st.write("This run wrote no samples: set `evals.prompts` to a list of prompts to see some.")
-        else:
-            steps = sorted(set(samples["step"]))
-            step = st.select_slider("At step", steps, value=steps[-1], key="step") if len(steps) > 1 else steps[-1]
-            for row in samples.loc[samples["step"] == step].sort_values("prompt_id").to_dict("records"):
-                st.text(f"Prompt: {row['prompt']}")
-                parts.untrusted(row["output"])
+        parts.samples(run_id, key="step")
 if opened["Settings"].open:
     with opened["Settings"], parts.guarded():
         told = one_run.settings(run)

@@ -110,12 +110,4 @@ parts.chart(charts.weights(mixes, lab.source_names()), key="mixes")
 
 st.subheader("Samples")
 of = st.selectbox("Run", list(picked["run_id"]), key="sample_run", format_func=lambda r: labels.get(r, r), width=360)
-samples = lab.samples(of or chosen[0])
-if samples.empty:
-    st.write("This run wrote no samples: set `evals.prompts` to a list of prompts to see some.")
-else:
-    steps = sorted(set(samples["step"]))
-    step = st.select_slider("At step", steps, value=steps[-1], key="sample_step") if len(steps) > 1 else steps[-1]
-    for row in samples.loc[samples["step"] == step].sort_values("prompt_id").to_dict("records"):
-        st.text(f"Prompt: {row['prompt']}")
-        parts.untrusted(row["output"])
+parts.samples(of or chosen[0], key="sample_step")

@@ -13,12 +13,7 @@ DRAWN = 40  # mixtures shown as bars; the table has them all
 st.title("Sweep")
 sources, runs = lab.sources(), lab.runs()
 if sources.empty:
-    parts.empty(
-        "No prepared source in this lab yet", "There is nothing to mix. Prepare the starter sources:",
-        command=["data", "prepare"],
-    )  # fmt: skip
-    parts.command(["demo"], "or let the demo do it all, runs included:")
-    st.stop()
+    parts.no_sources()
 presets = weights.presets(sources, runs)
 draft = sweeping.from_draft(drafts.load("sweep"))
 
