@@ -1,7 +1,8 @@
 """The whole journey on the starter sources: which mix gives the lowest held-out bits per byte, and how sure are we?
 
 Sixteen mixes are trained, a verdict is fitted to them, and then the verdict is put to the test: its mix and the natural
-one are trained under three seeds each. Writes `demo.json` (what is printed) and `verdict.json`; asked again, it prints.
+one are trained under three seeds each, and raced against uniform, UniMax and DoReMi. Writes `demo.json` (what is
+printed) and `verdict.json`; asked again, it prints.
 """
 
 import importlib
@@ -11,12 +12,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mixlab import compose, show
+from mixlab import compose, show, show_advice
 from mixlab.data.places import places
 from mixlab.results.listing import read_object
 from mixlab.workspace import Workspace, key_of, read_json, write_json
 
-VERSION = 1
+VERSION = 2
 
 
 def demo(*, workers: int, as_json: bool) -> None:
@@ -53,9 +54,12 @@ def tell(facts: Mapping[str, Any], ws: Workspace, *, as_json: bool) -> None:
     seeds = ", ".join(f"{v:.4f}" for v in outcome["recommended"])
     mean, low, high = (outcome["predicted"][k] for k in ("mean", "lo95", "hi95"))
     show.say(f"\nPut to the test: predicted {mean:.4f} (95 % {low:.4f} to {high:.4f}) a run; came out: {seeds}.")
-    show.say(outcome["words"])
+    show.say(f"{outcome['words']}\n")
+    show_advice.rivals(facts["rivals"]["rows"], as_json=False)
+    show.say(facts["rivals"]["words"])
     show.say(f"\nFiles: {ws.root}  (runs/, mixlab.duckdb, verdict.json; {facts['wall_s']:.0f} s when it was made)")
     show.say("Next:  mixlab app                                        look at the curves, design a mix of your own")
+    show.say("       mixlab advise rivals                              the same race under three seeds each")
     show.say("       mixlab run mixture=uniform seed=1                 one more run")
     show.say("       mixlab sweep seed=0,1,2 --dry-run                 a sweep, priced before it runs")
 

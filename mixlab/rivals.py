@@ -19,13 +19,14 @@ from mixlab.results.compare import noise_floor, seeds_difference
 from mixlab.results.listing import list_runs, read_object
 from mixlab.train import checkpoint, doremi
 from mixlab.train.loader import Loader
+from mixlab.train.process import prepare_process
 from mixlab.types import Corpus, Mixture, RunSpec
 from mixlab.workspace import Workspace, key_of, read_json, write_json
 
 VERSION = 1
 SAME, NEAR = 1e-6, 1e-4  # L1 distance below which two mixes are one, and a run's mix is the one asked for
-SEARCH_RUNS = {"natural": 0, "uniform": 0, "unimax": 0, "doremi": 2}
-"""Trainings that a mix took to be found, each as long as one run."""
+SEARCH_RUNS = {"natural": 0.0, "uniform": 0.0, "unimax": 0.0, "doremi": 2.0}
+"""Trainings that a mix took to be found, in lengths of one run; DoReMi's are its reference and its proxy."""
 
 
 def race(
@@ -38,8 +39,9 @@ def race(
     """
     corpora = pipeline.prepare(spec, ws, watch.stage)
     advice = runs.advise(list_runs(ws), ws, runs.Ask(sweep=name))
+    plain = mixture.natural({n: c.tokens for n, c in corpora.items()})
     _train(
-        [replace(spec, name="natural", mixture=mixture.natural({n: c.tokens for n, c in corpora.items()}))],
+        [replace(spec, name="natural", mixture=_within(plain, spec, corpora))],
         ws,
         workers,
         watch,
@@ -53,37 +55,44 @@ def race(
     return table(finished, known, {**SEARCH_RUNS, "advised": len(advice.runs)})
 
 
-def mixes(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace) -> dict[str, Mixture]:
-    """The four baselines by name, as weights. MissingError: the natural run that DoReMi needs is not finished."""
+def mixes(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace, search_frac: float = 1.0) -> dict[str, Mixture]:
+    """The four baselines by name, as weights within the epochs allowed. `search_frac` and MissingError: as `search`."""
     sizes = {n: c.tokens for n, c in corpora.items()}
-    return {
+    found = {
         "natural": mixture.natural(sizes),
         "uniform": mixture.uniform(sizes),
         "unimax": mixture.unimax(sizes, spec.train.tokens, spec.train.max_epochs, "unimax"),
-        "doremi": search(spec, corpora, ws),
+        "doremi": search(spec, corpora, ws, search_frac),
     }
+    return {name: _within(m, spec, corpora) for name, m in found.items()}
 
 
-def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace) -> Mixture:
-    """DoReMi's mix: the reference is the finished natural run of this spec and seed. Searched once, then read."""
-    natural = pipeline.rehearse(
-        replace(spec, mixture=mixture.natural({n: c.tokens for n, c in corpora.items()})), corpora, ws
-    )
+def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace, frac: float = 1.0) -> Mixture:
+    """DoReMi's mix: the reference is the finished natural run of this spec and seed. Searched once, then read.
+
+    `frac`: tokens that its proxy is trained on, as a share of a run's. MissingError: the reference is not finished.
+    """
+    plain = _within(mixture.natural({n: c.tokens for n, c in corpora.items()}), spec, corpora)
+    natural = pipeline.rehearse(replace(spec, mixture=plain), corpora, ws)
     reference = next((p for p in ws.runs() if p.name.endswith(f"-{natural.key}") and (p / "done.json").exists()), None)
     if reference is None:
         raise MissingError(
             f"DoReMi compares its proxy with a reference model: the natural mix under seed {spec.seed} "
             f"({natural.path.name}), which is not finished. Train it: `mixlab run mixture=natural seed={spec.seed}`."
         )
-    key = key_of("runs", VERSION, {"seed": spec.seed}, {"reference": natural.key})
+    told = {"seed": spec.seed} | ({} if frac == 1 else {"frac": frac})
+    key = key_of("runs", VERSION, told, {"reference": natural.key})
     path = ws.sweeps / f"doremi-{key}.json"
     if not read_object(path):
-        even = pipeline.rehearse(replace(spec, mixture=mixture.uniform(corpora)), corpora, ws)
+        short = replace(spec, train=replace(spec.train, tokens=round(frac * spec.train.tokens)))
+        flat = _within(mixture.uniform(corpora), short, corpora)
+        even = pipeline.rehearse(replace(short, mixture=flat), corpora, ws)
         rows = max(1, spec.train.batch_tokens // natural.spec.model.max_seq_len)
         past = MPT(natural.spec.model)
         checkpoint.load_weights(reference, past)
         loader = Loader(even.plan, corpora, spec.seed, rows)
-        found = doremi.group_dro(MPT(natural.spec.model, spec.seed), past, loader, natural.spec.train)
+        prepare_process(spec.train, past.device)
+        found = doremi.group_dro(MPT(natural.spec.model, spec.seed), past, loader, even.spec.train)
         path.parent.mkdir(parents=True, exist_ok=True)
         told = {"name": path.stem, "runs": [reference.name], "tokenizer": places(spec, ws).tokenizer.name}
         write_json(path, {**told, "weights": found.weights, "trace": found.trace})
@@ -91,12 +100,12 @@ def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace) -> Mixtu
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]], known: Mapping[str, Mixture], spent: Mapping[str, int]
+    rows: Sequence[Mapping[str, Any]], known: Mapping[str, Mixture], spent: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """A line a mix, best first: mean bits per byte, gain over natural on shared seeds, runs its search took.
 
     `rows`: finished runs of one recipe, as `listing.list_runs` tells them. A mix that equals an earlier one is not
-    trained twice: it says which.
+    trained twice: it says which. Where a mix shares one seed with natural, the noise is that of the others' seeds.
     """
     scores = {name: _by_seed(rows, m) for name, m in known.items()}
     noise = noise_floor([list(runs.values()) for runs in scores.values()])
@@ -117,10 +126,43 @@ def table(
                 "bpb_macro": fmean(v for v in scores[name].values() if v is not None) if scores[name] else None,
                 "gain": gain,
                 "half_width": half,
+                "by_seed": {str(s): v for s, v in scores[name].items()},
                 "search_runs": spent.get(name, 0),
             }
         )
     return sorted(found, key=lambda r: r["bpb_macro"] if r["bpb_macro"] is not None else math.inf)
+
+
+def words(rows: Sequence[Mapping[str, Any]], ours: str) -> str:
+    """How far our mix is ahead of the best of the others, in a sentence that says so if that is only noise.
+
+    `rows`: as `table` tells them. Where they share fewer than two seeds, the noise is that between seeds of all mixes.
+    """
+    own = next(r for r in rows if r["mix"] == ours)
+    best = next((r for r in rows if r["mix"] != ours and r["bpb_macro"] is not None), None)
+    if best is None or own["bpb_macro"] is None:
+        return f"Whether the {ours} mix beats the others cannot be said: no run of it, or none of theirs, has a score."
+    if best["by_seed"] == own["by_seed"]:
+        return f"The {ours} mix is {best['mix']}'s here."
+    told = seeds_difference(_seeds(best), _seeds(own), noise_floor([list(r["by_seed"].values()) for r in rows]))
+    if told.mean is None or told.lo is None or told.hi is None:
+        return f"Whether the {ours} mix beats {best['mix']}, the best of the others, cannot be said: {told.method}."
+    gap = f"{abs(told.mean):.4f} +- {(told.hi - told.lo) / 2:.4f} (95 %; {told.method})"
+    if not told.distinguishable:
+        return f"The {ours} mix and {best['mix']}, the best of the others, are not distinguishable: {gap} apart."
+    return f"The {ours} mix {'beats' if told.mean > 0 else 'loses to'} {best['mix']}, the best of the others, by {gap}."
+
+
+def _seeds(row: Mapping[str, Any]) -> dict[int, float | None]:
+    return {int(s): v for s, v in row["by_seed"].items()}
+
+
+def _within(mix: Mixture, spec: RunSpec, corpora: Mapping[str, Corpus]) -> Mixture:
+    """The mixture itself, or the nearest one that sees no source for more epochs than the spec allows."""
+    caps = {n: min(1.0, spec.train.max_epochs * c.tokens / spec.train.tokens) for n, c in corpora.items()}
+    if all(mix.weights.get(s, 0.0) <= cap for s, cap in caps.items()):
+        return mix
+    return mixture.bounded(mix, caps=caps)
 
 
 def _train(specs: Sequence[RunSpec], ws: Workspace, workers: int, watch: Any) -> set[str]:

@@ -132,7 +132,7 @@ def rivals(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         gain = "" if r["gain"] is None else f"{r['gain']:+.4f}"
         gain += "" if r["half_width"] is None else f" +- {r['half_width']:.4f}"
         name = r["mix"] if r["same_as"] is None else f"{r['mix']} (is {r['same_as']} here)"
-        told.append((name, mix, r["bpb_macro"], gain, len(r["seeds"]), r["search_runs"]))
+        told.append((name, mix, r["bpb_macro"], gain, len(r["seeds"]), f"{r['search_runs']:g}"))
     columns = ("mix", "weights", "macro bpb", "gain over natural", "seeds", "runs to find it")
     table("Mixes on equal compute", columns, told, note="bits per byte, lower is better; +- is 95 %")
 
