@@ -25,14 +25,15 @@ def mixes(runs: pd.DataFrame) -> dict[str, list[str]]:
     """Mix, as people name it -> its runs (alike but for their seed), in the order of the frame; all states."""
     if runs.empty:
         return {}
-    kinds: dict[tuple[Any, ...], list[int]] = {}
-    for i, key in enumerate(zip(runs["mix_id"].astype(str), runs["recipe"].astype(str), strict=True)):
-        kinds.setdefault(key, []).append(i)
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    columns = (runs[c].astype(str) for c in ("mix_id", "recipe", "name", "run_id"))
+    for mix_id, recipe, name, run_id in zip(*columns, strict=True):
+        kinds.setdefault((mix_id, recipe), []).append((name, run_id))
     told: dict[str, list[str]] = {}
-    for rows in kinds.values():
-        names = sorted(set(runs["name"].iloc[rows].astype(str)))
-        name = names[0] if names[0] not in told else f"{names[0]} {runs['recipe'].iloc[rows[0]]}"
-        told[name if name not in told else f"{name} {runs['mix_id'].iloc[rows[0]]}"] = list(runs["run_id"].iloc[rows])
+    for (mix_id, recipe), members in kinds.items():
+        name = min(name for name, _ in members)
+        name = name if name not in told else f"{name} {recipe}"
+        told[name if name not in told else f"{name} {mix_id}"] = [run_id for _, run_id in members]
     return told
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,21 @@ class Lab:
     """Table -> SELECT of the rows of all other runs, from their files."""
 
 
-def look(con: duckdb.DuckDBPyConnection, ws: Workspace, tables: Sequence[str], scratch: Path | None = None) -> Lab:
+def look(
+    con: duckdb.DuckDBPyConnection,
+    ws: Workspace,
+    tables: Sequence[str],
+    *,
+    only: Collection[str] | None = None,
+    scratch: Path | None = None,
+) -> Lab:
     """Looks at the lab's files and, as `pub`, at the published one; leaves the runs that are fresh as table `fresh`.
 
-    `scratch`: files may be written beside this path, for speed; they are read when the tables are.
+    `only`: no other runs than these are looked at. `scratch`: files may be written beside this path, for speed; they
+    are read when the tables are.
     """
-    stamps = {run.name: _stamp(run) for run in ws.runs()}
+    asked = None if only is None else set(only)
+    stamps = {run.name: _stamp(run) for run in ws.runs() if asked is None or run.name in asked}
     told = published(con, ws) or {}
     fresh = [run_id for run_id, stamp in stamps.items() if told.get(run_id) == stamp]
     live = [ws.root / "runs" / run_id for run_id in sorted(set(stamps) - set(fresh))]

@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,30 +65,38 @@ class Store:
 
     def metrics(self, run_ids: Sequence[str] | None = None, names: Sequence[str] | None = None) -> "pd.DataFrame":
         """Long: `run_id, name, step, tokens, time_utc, value`, for these runs and metric names (None: all)."""
-        where, params = _where(run_id=run_ids, name=names)
-        return self.sql(f"SELECT * FROM metric WHERE {where} ORDER BY run_id, name, step", params)
+        where, params = ("true", []) if names is None else ("list_contains(?, name)", [list(names)])
+        return self.sql(f"SELECT * FROM metric WHERE {where} ORDER BY run_id, name, step", params, only=run_ids)
 
     def scores(self, run_ids: Sequence[str] | None = None, final: bool = False) -> "pd.DataFrame":
         """Long: `run_id, task, metric, step, tokens, time_utc, value, stderr, n_items, …`; `final`: final ones only.
 
         Value is missing where the model diverged.
         """
-        where, params = _where(run_id=run_ids)
-        where += " AND is_final" if final else ""
-        return self.sql(f"SELECT * FROM score WHERE {where} ORDER BY run_id, task, metric, step, time_utc", params)
+        where = "is_final" if final else "true"
+        query = f"SELECT * FROM score WHERE {where} ORDER BY run_id, task, metric, step, time_utc"
+        return self.sql(query, only=run_ids)
 
     def samples(self, run_ids: Sequence[str] | None = None) -> "pd.DataFrame":
         """What the runs wrote when prompted: `run_id, step, tokens, prompt_id, prompt, output, temperature, …`."""
-        where, params = _where(run_id=run_ids)
-        return self.sql(f"SELECT * FROM sample WHERE {where} ORDER BY run_id, prompt_id, step", params)
+        return self.sql("SELECT * FROM sample ORDER BY run_id, prompt_id, step", only=run_ids)
 
     def sources(self) -> "pd.DataFrame":
         """One row a prepared source: `source, key, licence, language, docs, bytes, tokens, …, dropped` (JSON)."""
         return self.sql("SELECT * FROM source ORDER BY source, key")
 
-    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> "pd.DataFrame":
-        """The answer to a query over the tables and views of results/schema.py, live runs included."""
-        return _patiently(lambda: self._ask(query, params), self.ws)
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        only: Collection[str] | None = None,
+    ) -> "pd.DataFrame":
+        """The answer to a query over the tables and views of results/schema.py, live runs included.
+
+        `only`: the tables hold these runs alone, so that no other's files are read, however old the published file is.
+        """
+        return _patiently(lambda: self._ask(query, params, only), self.ws)
 
     def query(self, query: str) -> "pd.DataFrame":
         """As `sql`, for a query that a person typed: ConfigError says what is wrong with it."""
@@ -102,14 +110,16 @@ class Store:
         with closing(duckdb.connect()) as con:
             return published(con, self.ws) is not None
 
-    def _ask(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> "pd.DataFrame":
+    def _ask(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None, only: Collection[str] | None
+    ) -> "pd.DataFrame":
         """One try of a query, on a fresh connection that holds what the query names, or everything."""
         tables, views = needed(set(re.findall(r"\w+", query.lower())))
         if not tables:  # SHOW TABLES, and the like
             tables, views = list(TABLES), list(VIEWS)
         with closing(duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})) as con:
             _quieten(con)
-            _attach(con, self.ws, tables)
+            _attach(con, self.ws, tables, only)
             selects = views_sql(sources_of(con) if "run_wide" in views else [], metrics_of(con, tables))
             for view in views:
                 con.execute(f"CREATE TEMP VIEW {view} AS {selects[view]}")
@@ -211,18 +221,11 @@ def _renew(con: duckdb.DuckDBPyConnection, table: str, lab: Lab) -> None:
     con.execute(f"INSERT INTO main.{table} BY NAME {lab.now[table]}")
 
 
-def _attach(con: duckdb.DuckDBPyConnection, ws: Workspace, tables: Sequence[str]) -> None:
+def _attach(con: duckdb.DuckDBPyConnection, ws: Workspace, tables: Sequence[str], only: Collection[str] | None) -> None:
     """Makes a temporary view per table; metrics of live runs are read here, as a query goes over them once a metric."""
-    lab = look(con, ws, tables)
+    lab = look(con, ws, tables, only=only)
     if "metric_line" in lab.now:
         con.execute(f"CREATE TEMP TABLE live_metric_line AS {lab.now['metric_line']}")
         lab = replace(lab, now={**lab.now, "metric_line": "SELECT * FROM live_metric_line"})
     for table in tables:
         con.execute(f"CREATE TEMP VIEW {table} AS {select(table, lab)}")
-
-
-def _where(**columns: Sequence[str] | None) -> tuple[str, list[Any]]:
-    """A condition and its parameters: each column is among the values, or anything where they are None."""
-    asked = {column: list(values) for column, values in columns.items() if values is not None}
-    where = " AND ".join(f"{column} IN (SELECT unnest(?::VARCHAR[]))" for column in asked)
-    return where or "true", list(asked.values())

@@ -44,9 +44,8 @@ def versus(ws: Workspace, run_a: str, run_b: str) -> dict[str, Any]:
 def settings(store: Store, run_ids: Sequence[str]) -> pd.DataFrame:
     """Settings in which these runs differ: `key`, then a column a run (text, None if missing); no mixture."""
     rows = store.sql(
-        "SELECT run_id, key, value_text FROM run_param WHERE list_contains(?, run_id) "
-        "AND NOT starts_with(key, 'mixture.weights') ORDER BY key",
-        [list(run_ids)],
+        "SELECT run_id, key, value_text FROM run_param WHERE NOT starts_with(key, 'mixture.weights') ORDER BY key",
+        only=run_ids,
     )
     by_key: dict[str, dict[str, str]] = {}
     for run, key, value in zip(rows["run_id"], rows["key"], rows["value_text"], strict=True):
@@ -89,17 +88,18 @@ def task_scores(store: Store, run_ids: Sequence[str], metric: str) -> pd.DataFra
     """Last scores of tasks, long: run_id, task, value, lo, hi (1.96 standard errors), higher_is_better."""
     return store.sql(
         "SELECT run_id, task, value, value - 1.96 * stderr AS lo, value + 1.96 * stderr AS hi, higher_is_better "
-        "FROM score_last WHERE list_contains(?, run_id) AND metric = ? AND value IS NOT NULL "
+        "FROM score_last WHERE metric = ? AND value IS NOT NULL "
         "AND NOT starts_with(task, 'bpb/') AND NOT starts_with(task, 'length/') ORDER BY task, run_id",
-        [list(run_ids), metric],
+        [metric],
+        only=run_ids,
     )
 
 
 def task_metrics(store: Store, run_ids: Sequence[str]) -> list[str]:
     """Metrics that some task of these runs was scored by, by name."""
     found = store.sql(
-        "SELECT DISTINCT metric FROM score_last WHERE list_contains(?, run_id) AND value IS NOT NULL "
+        "SELECT DISTINCT metric FROM score_last WHERE value IS NOT NULL "
         "AND NOT starts_with(task, 'bpb/') AND NOT starts_with(task, 'length/') ORDER BY metric",
-        [list(run_ids)],
+        only=run_ids,
     )
     return list(found["metric"])

@@ -187,6 +187,18 @@ def test_what_is_asked_for_is_what_comes(ws, make_run, make_source):
         publish(ws)
 
 
+def test_no_other_runs_files_are_read_than_those_asked_for(ws, make_run):
+    even, odd = make_run("even"), make_run("odd", 1)
+    for name in ("metrics", "scores", "samples"):  # whoever reads one of these fails
+        (odd / f"{name}.jsonl").unlink()
+        (odd / f"{name}.jsonl").mkdir()
+    store = Store.open(ws)
+    assert set(store.metrics([even.name], ["lr"])["run_id"]) == {even.name}
+    assert len(store.scores([even.name])) and len(store.samples([even.name]))
+    with pytest.raises(IsADirectoryError):
+        store.metrics()
+
+
 def test_the_leaderboard_averages_seeds_of_one_mix(ws, make_run):
     for seed in range(3):
         make_run("even", seed, bpb=2.0 + seed)
