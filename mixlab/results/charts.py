@@ -23,6 +23,8 @@ MACRO = "macro"
 MACRO_COLOUR = "#8C8C8C"
 SMOOTH = 50
 """The running mean of the training loss takes one in this many of a run's points on either side."""
+SPANS = 300
+"""Stretches of a long line of which the lowest and highest point are drawn: about three pixels of a wide chart each."""
 
 
 def colours(sources: Sequence[str]) -> dict[str, str]:
@@ -67,15 +69,45 @@ def domain_bpb(scores: pd.DataFrame, domain: str, runs: Sequence[str], *, legend
 def loss(metrics: pd.DataFrame, runs: Sequence[str]) -> alt.LayerChart:
     """Training loss in nats per token by training tokens: raw values faint, a running mean over them.
 
-    `metrics` is long: run, tokens, value. Where few points stand, the two agree.
+    `metrics` is long: run, tokens, value. Where few points stand, the two agree; of many the extremes are drawn.
     """
-    raw = _run_lines(metrics, runs, "training loss (nats per token)", legend=True).mark_line(point=False)
-    side = max(1, len(metrics) // max(1, len(runs)) // SMOOTH)
-    window: dict[str, Any] = {"frame": [-side, side], "groupby": ["run"], "sort": [alt.SortField("tokens")]}
-    smooth = raw.transform_window(smooth="mean(value)", **window).encode(y=_value("", field="smooth"))
+    side = _side(metrics, runs)
+    told = metrics.sort_values("tokens", ignore_index=True)
+    means = told.groupby("run", sort=False)["value"]
+    told["smooth"] = means.transform(lambda v: v.rolling(2 * side + 1, center=True, min_periods=1).mean())
+    raw = _run_lines(extremes(told), runs, "training loss (nats per token)", legend=True).mark_line(point=False)
+    smooth = raw.encode(y=_value("", field="smooth"))
     return alt.LayerChart(layer=[raw.mark_line(opacity=0.25, point=False), smooth]).properties(
         description=_alt_curves("Training loss by training tokens", metrics, "run")
     )
+
+
+def said_of_loss(metrics: pd.DataFrame, runs: Sequence[str]) -> str:
+    """What the two lines of a run in `loss` are, and whether every step is drawn; for a caption below the chart."""
+    side = _side(metrics, runs)
+    told = f"Faint: as logged; full: mean over {2 * side + 1} logged steps." if side else "As logged."
+    if (drawn := len(extremes(metrics))) == len(metrics):
+        return told
+    return f"{told} Drawn are the lowest and highest of each stretch, {drawn:,} of {len(metrics):,} points."
+
+
+def extremes(lines: pd.DataFrame, spans: int = SPANS) -> pd.DataFrame:
+    """The rows (run, tokens, value, …) that a chart needs: the lowest and highest value in each of `spans` equal spans.
+
+    Of lines with more than two points a span; spikes stay, and so do both ends and what is no number.
+    """
+    told: Any = lines.reset_index(drop=True)
+    kept = []
+    for _, line in told.groupby("run", sort=False):
+        if len(line) <= 2 * spans:
+            kept += list(line.index)
+            continue
+        at: Any = pd.cut(line["tokens"], spans, labels=False)
+        within = line["value"].dropna().groupby(at)
+        ends = [line["tokens"].idxmin(), line["tokens"].idxmax()]
+        missing = line.index[line["value"].isna()]
+        kept += sorted(map(int, {*within.idxmin(), *within.idxmax(), *ends, *missing}))
+    return told.loc[kept]
 
 
 def weights(mixes: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
@@ -124,6 +156,11 @@ def predicted_vs_realised(mixes: pd.DataFrame) -> alt.LayerChart:
 
 
 _TOOLTIP = [alt.Tooltip("tokens:Q", format=",", title="tokens"), alt.Tooltip("value:Q", format=".4f", title="value")]
+
+
+def _side(metrics: pd.DataFrame, runs: Sequence[str]) -> int:
+    """Points on either side that the running mean of a run's loss takes."""
+    return len(metrics) // max(1, len(runs)) // SMOOTH
 
 
 def _lines(frame: pd.DataFrame, y: alt.Y) -> alt.Chart:

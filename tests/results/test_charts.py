@@ -59,3 +59,28 @@ def test_no_two_of_nine_runs_share_colour_and_dash():
 )
 def test_every_chart_is_valid_and_says_its_takeaway(chart, said):
     assert said in chart.to_dict(validate=True)["description"]
+
+
+def test_a_long_line_is_drawn_by_its_extremes_and_keeps_its_spikes():
+    values = np.sin(np.arange(5000) / 300)
+    values[[1234, 4321]] = 90.0, -90.0
+    values[777] = np.nan
+    long = pd.DataFrame({"run": "a", "tokens": np.arange(5000) * 10, "value": values})
+    both = pd.concat([long, long.iloc[:50].assign(run="b")])
+    drawn = charts.extremes(both, spans=100)
+    assert drawn["run"].value_counts().to_dict() == {"a": 201, "b": 50}  # lowest, highest, no number
+    assert {90.0, -90.0} < set(drawn["value"]) and drawn["value"].isna().sum() == 1
+    assert drawn.groupby("run")["tokens"].agg(["min", "max"]).loc["a"].tolist() == [0, 49_990]
+    assert drawn.groupby("run")["tokens"].apply(lambda t: t.is_monotonic_increasing).all()
+
+
+def test_the_running_mean_of_a_loss_is_that_of_all_its_points():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"run": "a", "tokens": np.arange(5000), "value": 3 + rng.normal(size=5000)})
+    spec = charts.loss(frame, ["a"]).to_dict()
+    (rows,) = spec["datasets"].values()
+    assert len(rows) < 700
+    middle = [r["smooth"] for r in rows if 500 < r["tokens"] < 4500]
+    assert all(abs(v - 3) < 5 / np.sqrt(201) for v in middle)  # 2 * 100 + 1 points each, five standard errors
+    assert "201 logged steps" in charts.said_of_loss(frame, ["a"]) and "of 5,000" in charts.said_of_loss(frame, ["a"])
+    assert charts.said_of_loss(frame.iloc[:40], ["a"]) == "As logged."

@@ -76,6 +76,7 @@ def curves() -> None:
     if len(losses):
         st.subheader("Training loss")
         parts.chart(charts.loss(losses, [run_id]), key="run_loss", height=300)
+        st.caption(charts.said_of_loss(losses, [run_id]))
 
 
 tabs = st.tabs(TABS, key="tab", on_change="rerun", bind="query-params")

@@ -100,6 +100,7 @@ def curves() -> None:
     if len(losses):
         st.subheader("Training loss")
         parts.chart(charts.loss(losses, names), key="loss", height=320)
+        st.caption(charts.said_of_loss(losses, names))
 
 
 curves()
