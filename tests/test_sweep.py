@@ -8,7 +8,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -199,6 +202,45 @@ def test_a_worker_has_its_own_gpu_or_its_own_cores(project, monkeypatch):
         assert os.environ.get("CUDA_VISIBLE_DEVICES") != "7"
     finally:
         worker.close(crew.GRACE_S)
+
+
+class Instant:
+    """A worker that trains nothing: what it is given is done at once. `seen`: (GPU, d_model) of each run."""
+
+    seen: ClassVar[list[tuple[str | None, int]]] = []
+
+    def __init__(self, root: Path, name: str, place: crew.Place) -> None:
+        self.place, self.is_stopping = place, False
+        self.task: Any = None
+        self.shape: Any = None
+        self.pipe, self.far = Pipe()
+        self.process = SimpleNamespace(sentinel=Pipe()[0])
+
+    def give(self, task: pipeline.Rehearsal) -> None:
+        self.task, self.shape = task, task.spec.model
+        self.seen.append((self.place.gpu, task.spec.model.d_model))
+        self.far.send(None)
+
+    def is_alive(self) -> bool:
+        return True
+
+    def close(self, grace: float) -> None:
+        self.pipe.close()
+
+
+def test_runs_of_one_shape_go_to_the_gpu_that_had_it(project, monkeypatch):
+    ws = Workspace.open(project / "lab")
+    spec = spec_of([*TINY, "train.device=auto"], project)
+    told: list[Any] = [
+        SimpleNamespace(path=ws.root / "runs" / f"r{i}", spec=s, is_done=False, failure=None)
+        for i, s in enumerate([replace(spec, model=replace(spec.model, d_model=d)) for d in (16, 32) * 3])
+    ]
+    monkeypatch.setattr(crew, "gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(Instant, "seen", [])
+    monkeypatch.setattr(sweep, "Worker", Instant)
+    state = sweep.run_all(told, ws, name="x", workers=None)
+    assert state.done == 6 and not state.failed
+    assert sorted(Instant.seen) == [("3", 16)] * 3 + [("5", 32)] * 3  # each shape is compiled for once
 
 
 @pytest.mark.slow
