@@ -18,6 +18,7 @@ from mixlab.config import convert
 from mixlab.data.prepare import Watch
 from mixlab.errors import ConfigError, PlanError, nearest
 from mixlab.lineage import shown, spec_of_run
+from mixlab.results.listing import trained_here
 from mixlab.types import RunSpec
 from mixlab.workspace import Workspace, file_sha256, read_json, read_lines
 
@@ -44,7 +45,7 @@ def changed(run: Path, overrides: Sequence[str]) -> RunSpec:
 
     Values are YAML; a mixture is replaced as a whole by `mixture.weights={wiki: 0.5, code: 0.5}`.
     """
-    told = read_json(run / "run.json")
+    told = trained_here(run)
     spec: dict[str, Any] = {**told["spec"], "name": told["name"]}
     for override in overrides:
         path, found, value = override.partition("=")

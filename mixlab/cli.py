@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mixlab import __version__
-from mixlab.commands import advise, cleaning, data, db, explain, keep, mix, report, runs, sweep
+from mixlab.commands import advise, carry, cleaning, data, db, explain, keep, mix, report, runs, sweep
 from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Overrides, Workers
 from mixlab.errors import MixlabError
 from mixlab.requeue import requeue_on_sigterm
@@ -29,6 +29,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(mix.app, name="mix")
 app.add_typer(db.app, name="db")
 runs.app.add_typer(keep.app)
+runs.app.add_typer(carry.app)
 app.add_typer(runs.app, name="runs")
 advise.app.add_typer(explain.app)
 app.add_typer(advise.app, name="advise")

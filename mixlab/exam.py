@@ -25,6 +25,7 @@ from mixlab.eval.packing import Packed, pack
 from mixlab.eval.requests import Requests, tokenise
 from mixlab.eval.suites import Task
 from mixlab.model.mpt import MPT
+from mixlab.results.listing import trained_here
 from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
 from mixlab.types import ModelSpec, RunSpec, TrainSpec
@@ -88,7 +89,7 @@ def sitter(run: Path, ws: Workspace) -> Sitter:
     """What is needed of a run; MissingError if it has not finished."""
     if not (run / "done.json").exists():
         raise MissingError(f"{run.name} has not finished: run its command again, and evaluate it then.")
-    told, done = read_json(run / "run.json"), read_json(run / "done.json")
+    told, done = trained_here(run), read_json(run / "done.json")
     words = ws.root / "tokenizer" / told.get("tokenizer", "none")
     return Sitter(
         run=run,

@@ -13,6 +13,7 @@ from mixlab.data import tokenizer
 from mixlab.errors import ConfigError, MissingError
 from mixlab.model.export import WEIGHTS, export_hf, load_hf, shape_of
 from mixlab.model.mpt import MPT
+from mixlab.results.listing import trained_here
 from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
 from mixlab.train.loader import Loader
@@ -36,7 +37,7 @@ def export_run(run: Path, ws: Workspace, out: Path) -> Exported:
     """A finished run as a folder for transformers; MissingError for an unfinished one, else what `export_hf` raises."""
     if not (run / "done.json").exists():
         raise MissingError(f"{run.name} has not finished: run its command again, and export it then.")
-    told, done = read_json(run / "run.json"), read_json(run / "done.json")
+    told, done = trained_here(run), read_json(run / "done.json")
     spec = convert(ModelSpec, told["spec"]["model"], "model")
     model = MPT(spec)
     load_weights(run, model)

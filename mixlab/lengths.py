@@ -22,9 +22,10 @@ from mixlab.eval.evaluate import Chosen, HeldoutDocs
 from mixlab.eval.scoring import ratio
 from mixlab.model.attention import memory
 from mixlab.model.mpt import MPT, token_logprobs
+from mixlab.results.listing import trained_here
 from mixlab.train.checkpoint import load_weights
 from mixlab.types import ModelSpec, Score
-from mixlab.workspace import Workspace, read_json
+from mixlab.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 FACTORS = (1, 2, 4, 8)
@@ -51,7 +52,7 @@ def by_length(run: Path, ws: Workspace, max_tokens: int = 65_536) -> list[Length
     """
     if not (run / "done.json").exists():
         raise MissingError(f"{run.name} has not finished: run its command again first.")
-    told = read_json(run / "run.json")
+    told = trained_here(run)
     model = MPT(convert(ModelSpec, told["spec"]["model"], "model")).eval()
     load_weights(run, model)
     words = tokenizer.load(ws.root / "tokenizer" / told["tokenizer"])

@@ -6,18 +6,21 @@ from typing import Any
 from mixlab.config import convert
 from mixlab.data.places import places
 from mixlab.errors import MixlabError
+from mixlab.results.listing import trained_here
 from mixlab.types import RunSpec
 from mixlab.workspace import Workspace, is_complete, read_json
 
 
 def spec_of_run(run: Path) -> RunSpec:
     """The spec that a run's run.json holds."""
-    return convert(RunSpec, read_json(run / "run.json")["spec"])
+    return convert(RunSpec, trained_here(run)["spec"])
 
 
 def lineage(run: Path, ws: Workspace) -> dict[str, Any]:
     """`run`, and `steps` from the run back to its sources: each `what, which, state` (there, gone, changed)."""
     told = read_json(run / "run.json")
+    if "origin" in told:
+        return {"run": run.name, "steps": _imported(told)}
     spec = spec_of_run(run)
     facts = {"mixture": told["mixture"], "git commit": told.get("git_sha"), "versions": told.get("versions")}
     facts |= {"machine": {k: told.get(k) for k in ("host", "device", "threads", "attn_impl")}}
@@ -46,6 +49,15 @@ def lineage(run: Path, ws: Workspace) -> dict[str, Any]:
         which = f"{raw.name}, {source.kind} {shown(source.packages or source.paths or source.dataset or '')}"
         steps.append({"what": f"source {source.name}", "which": which.strip(), "state": _state(raw)})
     return {"run": run.name, "steps": steps}
+
+
+def _imported(told: dict[str, Any]) -> list[dict[str, str]]:
+    """Where an imported run comes from, as far as its table told."""
+    origin = told["origin"]
+    facts = {"imported": origin["from"], "file": origin["path"], "name there": origin["name"]}
+    facts |= {"mixture": shown(told["mixture"]), "settings there": shown(origin["settings"]) or "not told"}
+    state = "there" if Path(origin["path"]).exists() else "gone"
+    return [{"what": what, "which": fact, "state": state if what == "file" else ""} for what, fact in facts.items()]
 
 
 def _state(path: Path) -> str:

@@ -16,7 +16,7 @@ from mixlab import lineage
 from mixlab.advise import runs as advising
 from mixlab.errors import MissingError, MixlabError, nearest
 from mixlab.results.arms import Against, Arm, against_first, arms_of
-from mixlab.results.listing import list_runs, read_rows
+from mixlab.results.listing import list_runs, read_object, read_rows
 from mixlab.results.store import Store
 from mixlab.results.versus import bands
 from mixlab.workspace import Workspace, read_json
@@ -172,5 +172,5 @@ def _lineage(ws: Workspace, row: Row) -> list[Mapping[str, str]]:
 
 
 def _licences(ws: Workspace, row: Row) -> dict[str, str]:
-    plan = read_json(ws.root / "runs" / row["run_id"] / "plan.json")
-    return {d["source"]: d["licence"] or "unknown" for d in plan["draws"]}
+    plan = read_object(ws.root / "runs" / row["run_id"] / "plan.json")
+    return {d["source"]: d["licence"] or "unknown" for d in plan.get("draws") or []}

@@ -4,6 +4,7 @@ Reads handles, rows and verdicts that others made; computes nothing.
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
+MOST_SHARES = 8  # sources whose shares fit into a line
 SHOWN = 2  # running runs named in the line of progress
 
 
@@ -166,13 +168,20 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """One line a run, the best first."""
     if not rows:
         raise MissingError("no runs yet: `mixlab demo` makes the first ones, `mixlab run` one.")
-    ranked = sorted(rows, key=lambda r: (r["bpb_macro"] is None, r["bpb_macro"] or 0.0))
+    ranked = sorted(rows, key=lambda r: (r["bpb_macro"] is None, r["bpb_macro"] or 0.0, r["loss_macro"] or math.inf))
     if as_json:
         print_json(ranked)
         return
     sources = sorted({s for r in rows for s in r["weights"]})
     columns = ("run", "state", "macro bpb", *(f"bpb {s}" for s in sources), *(f"% {s}" for s in sources), "tokens")
-    table("Runs", columns, [_run_row(r, sources) for r in ranked])
+    told = [_run_row(r, sources) for r in ranked]
+    if any(r["origin"] for r in rows):  # there may be dozens of sources: only what says something
+        columns = (*columns, "loss", "from")
+        told = [(*row, _loss(r), r["origin"]) for row, r in zip(told, ranked, strict=True)]
+        filled = [any(row[i] is not None for row in told) for i in range(len(columns))]
+        kept = [i for i, c in enumerate(columns) if filled[i] and (c[0] != "%" or len(sources) <= MOST_SHARES)]
+        columns, told = tuple(columns[i] for i in kept), [tuple(row[i] for i in kept) for row in told]
+    table("Runs", columns, told)
 
 
 def outcome(ws: Workspace, names: Sequence[str], failed: Mapping[str, str], *, as_json: bool) -> None:
@@ -251,7 +260,16 @@ def find_arm(ws: Workspace, name: str) -> Mapping[str, Any]:
 
 def _run_row(r: Mapping[str, Any], sources: Sequence[str]) -> tuple[Any, ...]:
     shares = (f"{100 * r['weights'][s]:.1f}" if s in r["weights"] else "" for s in sources)
-    return (r["run_id"], r["state"], r["bpb_macro"], *(r["bpb"].get(s) for s in sources), *shares, f"{r['tokens']:,}")
+    return (r["run_id"], r["state"], r["bpb_macro"], *(r["bpb"].get(s) for s in sources), *shares, _whole(r["tokens"]))
+
+
+def _loss(r: Mapping[str, Any]) -> str | None:
+    """The mean of an imported run's scores that are not in bits per byte, with its unit."""
+    return None if r["loss_macro"] is None else f"{r['loss_macro']:.4f} {r['unit']}"
+
+
+def _whole(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"
 
 
 def _worst(dropped: Mapping[str, int], most: int = 3) -> str:

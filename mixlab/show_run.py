@@ -1,6 +1,7 @@
 """What `mixlab runs show` and `mixlab run` print of one run: mix, scores, tasks and floors, what it wrote, its cost."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from mixlab import show, show_tasks
 from mixlab.results import costs
 from mixlab.results.floors import tasks_of
 from mixlab.results.health import headline, health
-from mixlab.results.listing import read_rows
+from mixlab.results.listing import read_object, read_rows
 from mixlab.workspace import Workspace, read_json, read_lines
 
 SAMPLES = ("repetition", "distinct_2", "stopped", "logprob", "copied")
@@ -28,13 +29,16 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
     if as_json:
         told = {"health": report.state, "health_why": report.why, "events": report.events}
         more = {"tasks": tasks, "unprompted": _unprompted(rows), "evaluation": cost}
-        show.print_json({**found, **told, "plan": read_json(out / "plan.json"), "samples": written, **more})
+        show.print_json({**found, **told, "plan": read_object(out / "plan.json"), "samples": written, **more})
+        return
+    where = f"{found['state']}, step {show.cell(found['step'])} of {show.cell(found['steps'])}"
+    if found["origin"]:
+        _imported(found, read_json(out / "run.json")["origin"], where)
         return
     lines = []
     for d in read_json(out / "plan.json")["draws"]:
         drawn = (f"{d['weight']:.2%}", f"{d['tokens']:,}", f"{d['epochs']:.2f}")
         lines.append((d["source"], *drawn, found["bpb"].get(d["source"]), d["licence"]))
-    where = f"{found['state']}, step {show.cell(found['step'])} of {show.cell(found['steps'])}"
     note = f"{where}, macro bits per byte {show.cell(found['bpb_macro'])}"
     columns = ("source", "weight", "tokens", "epochs", "bits per byte", "licence")
     show.table(found["run_id"], columns, lines, note=note)
@@ -53,6 +57,21 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
     )
     for event in report.events:
         show.say(f"step {event['step']}: {event['text']}")
+
+
+def _imported(found: Mapping[str, Any], origin: Mapping[str, Any], where: str) -> None:
+    """Mix and scores of a run that was imported, each score with its unit, and whence it came."""
+    units = origin["units"]
+    weights = [(s, f"{w:.2%}") for s, w in sorted(found["weights"].items(), key=lambda kv: -kv[1]) if w]
+    show.table(found["run_id"], ("source", "weight"), weights, note=where)
+    scores = {"bpb/macro": found["bpb_macro"], **{f"bpb/{s}": v for s, v in found["bpb"].items()}}
+    scores |= {"loss/macro": found["loss_macro"], **{f"loss/{s}": v for s, v in found["loss"].items()}}
+    mean = {"bpb/macro": "bits per byte", "loss/macro": found["unit"]}
+    rows = [(task, v, units.get(task) or mean.get(task)) for task, v in scores.items() if v is not None]
+    show.table("Scores", ("score", "value", "unit"), rows)
+    show.say(f"imported: {origin['from']}, {origin['path']}, there called {origin['name']}")
+    for name, value in origin["settings"].items():
+        show.say(f"{name}: {value}")
 
 
 def _unprompted(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ ORDER = [
         "exam",
         "unprompted",
         "lab",
+        "arrivals",
         "pipeline",
         "crew",
         "sweep",

@@ -1,34 +1,23 @@
 """Any fit on a table of runs that others trained: learn from n of them, predict the rest, keep the score.
 
-Reads RegMix (`train_mixture*.csv` + `train_*loss*.csv`, the same for `test`, joined on `index`) and Olmix (`ratios.csv`
-+ `metrics.csv`, joined on their common id columns) as they are. Every method sees the same subsets.
+The tables are advise/tables.py's; every method sees the same subsets.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from mixlab.advise.fits import DEFAULT, METHODS, PREFIX, fit, sources_of
+from mixlab.advise.tables import Tables, read
 from mixlab.advise.validation import Z80, decision_accuracy, kendall, spearman
-from mixlab.errors import ConfigError, MissingError, nearest
+from mixlab.errors import ConfigError, nearest
 from mixlab.seeds import generator
 
+__all__ = ["Line", "Tables", "judge", "leaderboard", "paired_bootstrap", "read"]
+
 FIRST_SEED = 100  # subset r is the first n of RandomState(100 + r).permutation: the published subsets of RegMix
-IDS = ("run", "name", "index", "run_id")
 DRAWS = 1000  # of the paired bootstrap
-UNSEEN = 1 / 3  # share of the runs kept for judging where a table has no test part
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tables:
-    """Runs to learn from and runs to be judged on."""
-
-    train: pd.DataFrame
-    test: pd.DataFrame
-    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,23 +36,6 @@ class Line:
     coverage_80: float
     behind: tuple[float, float] | None
     """95 % interval of the default's Spearman minus this one's (paired bootstrap over mixes); None: the default."""
-
-
-def read(folder: Path) -> Tables:
-    """The tables in a folder, weights as `w_<source>`. MissingError: neither layout is there."""
-    if (folder / "ratios.csv").exists() and (folder / "metrics.csv").exists():
-        return _halves(*_joined(folder / "ratios.csv", folder / "metrics.csv"))
-    mixes = sorted(folder.glob("train_mixture*.csv"))
-    if not mixes:
-        raise MissingError(
-            f"{folder} holds neither RegMix's train_mixture*.csv nor Olmix's ratios.csv and metrics.csv. "
-            "Give the folder of one of the two layouts."
-        )
-    train, metrics = _joined(mixes[0], _losses(folder, "train", mixes[0]))
-    unseen = folder / mixes[0].name.replace("train_", "test_")
-    if not unseen.exists():
-        return _halves(train, metrics)
-    return Tables(train=train, test=_joined(unseen, _losses(folder, "test", unseen))[0], metrics=metrics)
 
 
 def leaderboard(
@@ -126,43 +98,3 @@ def _line(method: str, n: int, figures: Sequence[float], behind: tuple[float, fl
         coverage_80=covered,
         behind=behind,
     )
-
-
-def _losses(folder: Path, part: str, beside: Path) -> Path:
-    found = [p for p in sorted(folder.glob(f"{part}_*.csv")) if p != beside and "mixture" not in p.name]
-    if not found:
-        raise MissingError(f"{folder} has {beside.name} but no losses beside it (such as {part}_pile_loss_1m.csv).")
-    return found[0]
-
-
-def _joined(mixes: Path, scores: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Weights and metrics of the runs that are in both files, rows of weights summing to one."""
-    left, right = pd.read_csv(mixes), pd.read_csv(scores)
-    shared = [c for c in IDS if c in left.columns and c in right.columns]
-    if not shared:
-        raise ConfigError(
-            f"{mixes.name} and {scores.name} share no id column ({', '.join(IDS)}): they cannot be joined."
-        )
-    told = [str(c) for c in left.columns if c not in IDS]
-    metrics = [str(c) for c in right.columns if c not in IDS and pd.api.types.is_numeric_dtype(right[c])]
-    prefix = _common_prefix(told)
-    left = left.rename(columns={c: PREFIX + c.removeprefix(prefix) for c in told})
-    both = left[[*shared, *(PREFIX + c.removeprefix(prefix) for c in told)]].merge(
-        right[[*shared, *metrics]], on=shared
-    )
-    columns = [PREFIX + c.removeprefix(prefix) for c in told]
-    both[columns] = both[columns].div(both[columns].sum(axis=1), axis=0)
-    return both.drop(columns=shared), tuple(metrics)
-
-
-def _common_prefix(names: Sequence[str]) -> str:
-    """What all names begin with, up to RegMix's `train_the_pile_`; nothing for other tables."""
-    known = "train_the_pile_"
-    return known if all(n.startswith(known) for n in names) else ""
-
-
-def _halves(table: pd.DataFrame, metrics: tuple[str, ...]) -> Tables:
-    """A third of the runs kept for judging."""
-    order = generator(0, "replay").permutation(len(table))
-    cut = int(len(table) * UNSEEN)
-    return Tables(train=table.iloc[order[cut:]], test=table.iloc[order[:cut]], metrics=metrics)

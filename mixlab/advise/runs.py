@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Ask:
 
     sweep: str | None = None
     metrics: tuple[str, ...] = ()
-    """`bpb_code`, `bpb/code` or `code`; none: all."""
+    """`bpb_code`, `bpb/code` or `code` (of imported runs also `loss/code`); none: all."""
     max_epochs: float | None = None
     """None: that of the runs."""
     only_licences: tuple[str, ...] = ()
@@ -84,8 +85,10 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
     """
     ask = ask or Ask()
     used, left, notes = comparable(rows, ask.sweep)
-    facts = facts_of(ws, used[0]["run_id"])
     metrics = metrics_of(used, ask.metrics)
+    if used[0].get("origin"):
+        return _elsewhere(used, ws, left, notes, metrics, ask)
+    facts = facts_of(ws, used[0]["run_id"])
     target = _target(facts, ask)
     limits = (ask.wish or Wish()).limits
     if ask.only_licences:
@@ -110,9 +113,11 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
 def fitted(rows: Sequence[Row], ws: Workspace, ask: Ask) -> tuple[Objective, Limits, float]:
     """The objective fitted to the comparable runs, the caps that their epochs set, and the dollars of one such run."""
     used, _, _ = comparable(rows, ask.sweep)
-    facts = facts_of(ws, used[0]["run_id"])
     told = table(used)
     objective = objective_of([fit(told, m) for m in metrics_of(used, ask.metrics)])
+    if used[0].get("origin"):  # neither the size of their sources nor their price is known
+        return objective, Limits(), 0.0
+    facts = facts_of(ws, used[0]["run_id"])
     target = _target(facts, ask)
     return objective, Limits(caps=target.caps()), target.price()[1]
 
@@ -127,13 +132,55 @@ def designs(objective: Objective) -> Callable[[int, int], np.ndarray]:
     return drawn
 
 
+def natural_of(used: Sequence[Row], ws: Workspace) -> dict[str, float]:
+    """Shares of the sources by their own size; of imported runs, which do not tell it, the mean of their mixes."""
+    if not used[0].get("origin"):
+        return facts_of(ws, used[0]["run_id"]).natural
+    return {s: fmean(r["weights"].get(s, 0.0) for r in used) for s in sorted(used[0]["weights"])}
+
+
+def _elsewhere(
+    used: Sequence[Row], ws: Workspace, left: int, notes: Sequence[str], metrics: Sequence[str], ask: Ask
+) -> Advice:
+    """The verdict on imported runs, compared with the mean of their mixes. ConfigError: what needs their text."""
+    wants = {"--only-licences": ask.only_licences, "--target-tokens": ask.target_tokens}
+    wants |= {"--target-params": ask.target_params, "--max-epochs": ask.max_epochs}
+    if refused := [option for option, value in wants.items() if value]:
+        raise ConfigError(
+            f"{' and '.join(refused)}: these runs were imported ({used[0]['origin']}), so how much text their sources "
+            "hold, and under which licences, is not known here. Give caps by --cap SOURCE=WEIGHT instead."
+        )
+    home = natural_of(used, ws)
+    unit = used[0]["unit"] if used[0]["bpb_macro"] is None else "bits per byte"
+    about = (
+        f"These runs were imported ({used[0]['origin']}), their scores in {unit}. 'natural' is the mean of their mixes "
+        "here: how much text each source holds is not known, so epochs, licences and the price are not told."
+    )
+    return Advice(
+        verdict=recommend(table(used), metrics, home, ask.wish),
+        runs=tuple(r["run_id"] for r in used),
+        left_out=left,
+        notes=(*notes, about),
+        natural=home,
+        recipe=used[0]["recipe"],
+    )
+
+
+def scores_of(row: Row) -> dict[str, float | None]:
+    """Column -> score of a run: `bpb_<source>`, or of one imported in another unit `loss_<what>`; then `macro` too if
+    that is all there is."""
+    kind = "bpb" if row["bpb_macro"] is not None or row.get("loss_macro") is None else "loss"
+    parts = row[kind] or {"macro": row[f"{kind}_macro"]}
+    return {f"{kind}_{s}": v for s, v in parts.items()}
+
+
 def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row], int, tuple[str, ...]]:
     """The largest set of finished, scored runs of one recipe; how many of another were left out; and why, in words."""
     known = sorted({r["sweep"] for r in rows if r["sweep"]})
     if sweep is not None and sweep not in known:
         raise MissingError(f"no run belongs to a sweep '{sweep}'.{nearest(sweep, known)}")
     ended = [r for r in rows if r["state"] == "finished" and sweep in (None, r["sweep"])]
-    done = [r for r in ended if r["bpb_macro"] is not None]
+    done = [r for r in ended if _is_scored(r)]
     if not done and ended:
         raise MissingError(
             f"{len(ended)} runs are finished but none has a score: they diverged (`mixlab runs show RUN` tells the "
@@ -156,12 +203,11 @@ def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row]
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
-    """A row a run: `w_<source>` (share of training tokens), `bpb_<source>`, `seed`."""
+    """A row a run: `w_<source>` (share of training tokens), `bpb_<source>` (or `loss_<what>`), `seed`."""
     told = []
     for r in sorted(rows, key=lambda r: r["run_id"]):  # not by age: same runs, same advice
         weights = {f"{PREFIX}{s}": w for s, w in sorted(r["weights"].items())}
-        scores = {f"bpb_{s}": v for s, v in r["bpb"].items()}
-        told.append({"run_id": r["run_id"], "seed": r["seed"], **weights, **scores})
+        told.append({"run_id": r["run_id"], "seed": r["seed"], **weights, **scores_of(r)})
     return pd.DataFrame(told)
 
 
@@ -170,7 +216,7 @@ def sized(rows: Sequence[Row], metrics: Sequence[str] = ()) -> tuple[pd.DataFram
 
     MissingError: nothing finished. ConfigError: an unknown metric.
     """
-    done = [r for r in rows if r["state"] == "finished" and r["bpb_macro"] is not None]
+    done = [r for r in rows if r["state"] == "finished" and _is_scored(r)]
     if not done:
         raise MissingError("no finished run to learn from yet: `mixlab demo` or `mixlab sweep NAME` makes some.")
     kind, _ = Counter((tuple(sorted(r["weights"])), r["evals_key"]) for r in done).most_common(1)[0]
@@ -209,19 +255,18 @@ def save(path: Path, weights: Mapping[str, float], why: str) -> None:
 
 def metrics_of(used: Sequence[Row], asked: Sequence[str]) -> list[str]:
     """Columns of the table that the asked names mean; none asked: all. ConfigError: an unknown name."""
-    return _metrics(asked, sorted(used[0]["bpb"]))
-
-
-def _metrics(asked: Sequence[str], sources: Sequence[str]) -> list[str]:
-    """Columns of the table that the asked names mean."""
-    known = [f"bpb_{s}" for s in sources]
-    found = []
+    known, found = sorted(scores_of(used[0])), []
+    kind = known[0].partition("_")[0] if known else "bpb"
     for name in asked:
-        column = name.replace("/", "_") if name.startswith("bpb") else f"bpb_{name}"
+        column = name.replace("/", "_") if name.startswith(kind) else f"{kind}_{name}"
         if column not in known:
             raise ConfigError(f"the runs have no metric '{name}'.{nearest(column, known)}")
         found.append(column)
     return found or known
+
+
+def _is_scored(row: Row) -> bool:
+    return row["bpb_macro"] is not None or row.get("loss_macro") is not None
 
 
 def _target(facts: Facts, ask: Ask) -> Target:

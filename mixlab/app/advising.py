@@ -268,7 +268,7 @@ def _behind(root: str, stamp: lab.Stamp, wanted: Wanted, at: str) -> dict[str, A
         if at == "recommended":
             mix = dict(advice(wanted)["mixture"]["weights"])
         elif at == "natural":
-            mix = runs.facts_of(ws, used[0]["run_id"]).natural
+            mix = runs.natural_of(used, ws)
         else:
             mix = dict.fromkeys(objective.sources, 1.0)
         names = list(table["run_id"]) if len(table) == len(objective.observed) else [""] * len(objective.observed)

@@ -10,9 +10,9 @@ import pandas as pd
 
 from mixlab import jobs
 from mixlab.results.annotations import remarks
+from mixlab.results.flat import flatten
 from mixlab.results.health import headline, health
 from mixlab.results.listing import describe, read_object, read_rows
-from mixlab.results.schema import flatten
 from mixlab.workspace import Workspace
 
 TAIL_LINES = 200
@@ -62,7 +62,8 @@ def draws(run: Path) -> pd.DataFrame:
 
 def settings(run: Path) -> pd.DataFrame:
     """Every setting that decided the run: setting, value (as text)."""
-    rows = flatten(read_object(run / "run.json").get("spec") or {})
+    told = read_object(run / "run.json")
+    rows = flatten(told.get("spec") or told.get("origin") or {})
     return pd.DataFrame([(r["key"], r["value_text"]) for r in rows], columns=["setting", "value"])
 
 

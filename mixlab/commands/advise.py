@@ -83,7 +83,7 @@ def _numbers(told: list[str] | None, option: str) -> dict[str, float]:
 def _metric(told: list[str] | None, option: str) -> dict[str, float]:
     """NAME=NUMBER pairs whose names are metrics, in the spelling of the table."""
     named = _numbers(told, option)
-    return {(n.replace("/", "_") if n.startswith("bpb") else f"bpb_{n}"): v for n, v in named.items()}
+    return {(n.replace("/", "_") if n.startswith(("bpb", "loss")) else f"bpb_{n}"): v for n, v in named.items()}
 
 
 def _groups(told: list[str] | None):

@@ -106,6 +106,11 @@ def horizon(
     except ValueError as e:
         raise ConfigError(f"--times is a list of numbers such as 1,4,16; not '{times}'.") from e
     used, _, _ = runs.comparable(list_runs(ws), sweep)
+    if used[0]["origin"]:
+        raise ConfigError(
+            f"these runs were imported ({used[0]['origin']}), so how much text each source holds is not known: "
+            "nothing tells how a longer run would repeat it. `mixlab recommend` works on them."
+        )
     facts, metrics = runs.facts_of(ws, used[0]["run_id"]), runs.metrics_of(used, tuple(metric or ()))
     steps = far.drift(runs.table(used), metrics, facts.available, facts.tokens, times=asked, max_epochs=max_epochs)
     if chart is not None:

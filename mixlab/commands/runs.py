@@ -137,45 +137,6 @@ def samples(
     show_tasks.unprompted(unprompted.audit(run, ws, count, copied=copied), as_json=as_json)
 
 
-@app.command("export")
-def export(
-    words: Annotated[
-        list[str], typer.Argument(metavar="[RUN]... FOLDER", help="Runs (hf: one; csv, parquet: none is all), folder.")
-    ],
-    to: Annotated[str, typer.Option(help="hf, for transformers' MptForCausalLM; csv or parquet, tables.")] = "hf",
-    as_json: AsJson = False,
-) -> None:
-    """A finished run as a folder that transformers loads, or runs as tables: settings, mixes, metrics, scores."""
-    from mixlab import handover
-    from mixlab import show as showing
-    from mixlab.errors import ConfigError, nearest
-    from mixlab.results.export import TABLE_FORMATS, tables
-    from mixlab.workspace import Workspace
-
-    *names, folder = words
-    if to not in ("hf", *TABLE_FORMATS):
-        raise ConfigError(f"--to {to} is not known.{nearest(to, ['hf', *TABLE_FORMATS])}")
-    if to == "hf" and len(names) != 1:
-        raise ConfigError(f"--to hf takes one run and a folder, not {len(names)} runs: mixlab runs export RUN FOLDER.")
-    ws = Workspace.open()
-    if to != "hf":
-        chosen = [showing.find(ws, name)["run_id"] for name in names]
-        wrote = tables(ws, Path(folder).absolute(), chosen or None, to)
-        if as_json:
-            showing.print_json({"path": Path(folder).absolute(), "rows": wrote})
-        else:
-            showing.say(f"{Path(folder).absolute()}: " + ", ".join(f"{name} {n:,} rows" for name, n in wrote.items()))
-        return
-    run = showing.folder(ws, names[0])
-    done = handover.export_run(run, ws, Path(folder).absolute())
-    if as_json:
-        showing.print_json({"path": done.path, "largest_logit_difference": done.difference, "notes": done.notes})
-        return
-    showing.say(f"{done.path}: read back, no logit differs by more than {done.difference:.1e}.")
-    for note in done.notes:
-        showing.say(f"- {note}")
-
-
 @app.command("status")
 def status(as_json: AsJson = False) -> None:
     """What runs now: detached sweeps, and every run that has not ended."""

@@ -55,7 +55,7 @@ def _run(run: Path) -> Iterator[Problem]:
             yield Problem(path=run / name, what=f"not whole: {e}", remedy=again)
     for name, key in KEYS.items():
         yield from _lines(run / name, key)
-    if "done.json" in told:
+    if "done.json" in told and "origin" not in told.get("run.json", {}):  # of an imported run others have the files
         last = max((r["step"] for r in read_rows(run / "metrics.jsonl") if "step" in r), default=None)
         if last != told["done.json"].get("steps"):
             what = f"ends at step {last}, though the run ended at step {told['done.json'].get('steps')}"

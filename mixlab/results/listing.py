@@ -12,13 +12,14 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mixlab.errors import ConfigError
 from mixlab.types import TrainSpec
-from mixlab.workspace import Workspace
+from mixlab.workspace import Workspace, read_json
 
 SILENT_S = 60.0
 """Where a status does not say how long its steps take; the loop writes one every 2 s."""
@@ -43,14 +44,21 @@ def describe(path: Path) -> dict[str, Any]:
     `run_id, name, sweep, state, reason, seed, mixture` (its name), `weights` (source -> share), `step, steps, tokens,
     target_tokens, tokens_per_s, bpb_macro, bpb` (source -> bits per byte), `evals_key` (what was
     measured), `exams` (source, or "macro" -> which held-out documents), `recipe` (runs with the same one differ in
-    mixture and seed alone), `n_params, wall_s, started, heartbeat` (unix seconds).
+    mixture and seed alone), `n_params, wall_s, started, heartbeat` (unix seconds); of a run that was imported `origin`
+    (where from), `loss_macro, loss` (what was measured -> value) and `unit`, where that is not bits per byte.
     Scores are the last final ones, else the last live ones; None where there is none or the model diverged. A run
     whose run.json cannot be read has state "damaged".
     """
     files = {name: read_object(path / f"{name}.json") for name in ("run", "status", "done", "plan")}
-    last = _last_bpb(path / "scores.jsonl")
+    rows = read_rows(path / "scores.jsonl")
+    last = _last(rows, "bpb")
     scores = {source: _number(row.get("value")) for source, row in last.items()}
-    told = {"bpb_macro": scores.pop("macro", None), "bpb": scores}
+    told: dict[str, Any] = {"bpb_macro": scores.pop("macro", None), "bpb": scores}
+    other = _last(rows, "loss") if files["run"].get("origin") else {}
+    losses = {what: _number(row.get("value")) for what, row in other.items()}
+    unit = next(((row.get("detail") or {}).get("unit") for row in other.values()), None)
+    told |= {"loss_macro": losses.pop("macro", None), "loss": losses, "unit": unit}
+    last = {**other, **last}
     exams = {source: (row.get("detail") or {}).get("exam") for source, row in last.items()}
     return told_by(path, files) | told | {"evals_key": last.get("macro", {}).get("evals_key"), "exams": exams}
 
@@ -72,6 +80,7 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "step": done.get("steps", status.get("step", 0)),
         "steps": done.get("steps", status.get("steps")),
         "tokens": done.get("tokens", status.get("tokens", 0)),
+        "origin": (told.get("origin") or {}).get("from"),
         "target_tokens": plan.get("tokens"),
         "tokens_per_s": _number(status.get("tokens_per_s")),
         "recipe": _recipe(told) if told else None,
@@ -80,6 +89,18 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "started": started,
         "heartbeat": heartbeat,
     }
+
+
+def trained_here(run: Path) -> dict[str, Any]:
+    """What run.json says of a run that mixlab trained. ConfigError for one that was imported, and so has no model."""
+    told = read_json(run / "run.json")
+    if "origin" in told:
+        raise ConfigError(
+            f"{run.name} was imported ({told['origin']['from']}, {told['origin']['path']}): it has scores and a mix, "
+            "but no model, no text and no settings of mixlab. It can be listed, ranked and advised from; train "
+            "its weights here for more."
+        )
+    return told
 
 
 def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None, now: float | None = None) -> str:
@@ -156,17 +177,17 @@ def read_object(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _last_bpb(path: Path) -> dict[str, dict[str, Any]]:
-    """Source (or "macro") -> the line of its last final score, else of its last live one."""
+def _last(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
+    """Source (or "macro") -> the line of its last final score in this metric, else of its last live one."""
     best: dict[str, tuple[tuple[bool, float, float], dict[str, Any]]] = {}
-    for row in read_rows(path):
+    for row in rows:
         task = str(row.get("task"))
-        if not task.startswith("bpb/") or row.get("metric") != "bpb" or row.get("step") is None:
+        if not task.startswith(f"{metric}/") or row.get("metric") != metric or row.get("step") is None:
             continue
         rank = (bool(row.get("final")), row["step"], _number(row.get("ts")) or 0.0)
         if task not in best or rank >= best[task][0]:
             best[task] = rank, row
-    return {task.removeprefix("bpb/"): row for task, (_, row) in sorted(best.items())}
+    return {task.removeprefix(f"{metric}/"): row for task, (_, row) in sorted(best.items())}
 
 
 def _state(path: Path, status: dict[str, Any], is_done: bool, started: float | None) -> str:
@@ -180,6 +201,8 @@ def _state(path: Path, status: dict[str, Any], is_done: bool, started: float | N
 
 def _recipe(told: dict[str, Any]) -> str:
     """8 hex digits over what a run was made with and of: corpora, model and training, without mixture and seed."""
+    if "origin" in told:
+        return str(told["origin"]["recipe"])
     spec = told.get("spec") or {}
     cosmetic = {field.name for field in fields(TrainSpec) if field.metadata.get("cosmetic")}
     train = {name: value for name, value in (spec.get("train") or {}).items() if name not in cosmetic}

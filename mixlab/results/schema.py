@@ -7,19 +7,20 @@ Units in names; times are TIMESTAMP in UTC; loss in nats per token, bpb in bits 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from mixlab.results import marks
+from mixlab.results.flat import flatten
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
 from mixlab.results.usage import usage
 from mixlab.workspace import MANIFEST, Workspace
 
-VERSION = 5
+VERSION = 6
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -37,7 +38,10 @@ RUN_FILES = (
 _TEXT, _INT, _REAL, _TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us")
 RUN_TABLES: Mapping[str, pa.Schema] = {
     "run": pa.schema(
-        [(name, _TEXT) for name in ("run_id", "name", "sweep", "state", "reason", "mix_id", "mixture", "recipe")]
+        [
+            (name, _TEXT)
+            for name in ("run_id", "name", "sweep", "state", "reason", "mix_id", "mixture", "recipe", "origin")
+        ]
         + [(name, _INT) for name in ("seed", "n_params", "n_params_nonembed", "step", "steps")]
         + [(name, _INT) for name in ("seen_tokens", "target_tokens")]
         + [(name, _REAL) for name in ("flops", "wall_s", "gpu_s", "tokens_per_s", "mfu_frac", "cost_usd")]
@@ -114,13 +118,16 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
 
     `metric`: one row a number; `mix`: one row a mixture; `score_last`: the last final, else the last live score of each
     task; `run_wide`: one row a run, a column per source; `run_best`: min, max, last of each metric, finite values only;
-    `leaderboard`: one row a mix of finished runs, best first; `lineage_edge`: which corpora a run was made of;
-    `remark`: one row a run of which a person said something, as results/annotations.py tells it.
+    `leaderboard`: one row a mix of finished runs, best first, those imported in another unit (`loss_macro`) last;
+    `lineage_edge`: which corpora a run was made of; `remark`: one row a run of which a person said something, as
+    results/annotations.py tells it.
     """
     bpb = [f"max(value) FILTER (WHERE task = {literal('bpb/' + s)}) AS {quoted('bpb_' + s)}" for s in sources]
     weight = [f"max(weight_frac) FILTER (WHERE source = {literal(s)}) AS {quoted('w_' + s)}" for s in sources]
     macro = "max(value) FILTER (WHERE task = 'bpb/macro') AS bpb_macro"
     error = "max(stderr) FILTER (WHERE task = 'bpb/macro') AS bpb_macro_stderr"
+    loss = "max(value) FILTER (WHERE task = 'loss/macro') AS loss_macro"
+    unit = "max(detail::JSON->>'unit') FILTER (WHERE task = 'loss/macro') AS loss_unit"
     return {
         **marks.MARKS,
         "metric": metric_sql(metrics),
@@ -143,12 +150,14 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
             PARTITION BY run_id, task, metric ORDER BY is_final DESC, step DESC, time_utc DESC) = 1""",
         "run_wide": f"""SELECT run.* EXCLUDE (config, path), s.* EXCLUDE (run_id), w.* EXCLUDE (run_id), run.path
             FROM run
-            LEFT JOIN (SELECT {", ".join(["run_id", macro, error, *bpb])}
-                       FROM score_last WHERE metric = 'bpb' GROUP BY run_id) s USING (run_id)
+            LEFT JOIN (SELECT {", ".join(["run_id", macro, error, loss, unit, *bpb])}
+                       FROM score_last WHERE metric IN ('bpb', 'loss') GROUP BY run_id) s USING (run_id)
             LEFT JOIN (SELECT {", ".join(["run_id", *weight])} FROM mix_component GROUP BY run_id) w USING (run_id)""",
         "leaderboard": """SELECT mixture, mix_id, recipe, n_params, target_tokens, count(*) AS n_runs,
-                   count(bpb_macro) AS n_scored, avg(bpb_macro) AS bpb_macro, stddev_samp(bpb_macro) AS bpb_macro_sd
-            FROM run_wide WHERE state = 'finished' GROUP BY ALL ORDER BY bpb_macro NULLS LAST, mix_id""",
+                   count(bpb_macro) AS n_scored, avg(bpb_macro) AS bpb_macro, stddev_samp(bpb_macro) AS bpb_macro_sd,
+                   avg(loss_macro) AS loss_macro, loss_unit, origin
+            FROM run_wide WHERE state = 'finished' GROUP BY ALL
+            ORDER BY bpb_macro NULLS LAST, loss_macro NULLS LAST, mix_id""",
     }
 
 
@@ -173,7 +182,9 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "path": str(run),
     }
     row |= usage(run, told, row)
-    params = [{"run_id": run_id, **param} for param in flatten(told.get("spec") or {})]
+    params = [
+        {"run_id": run_id, **param} for param in flatten(told.get("spec") or _dig(told, "origin", "settings") or {})
+    ]
     draws = {draw["source"]: draw for draw in files["plan"].get("draws") or []}
     mix = [
         {
@@ -245,23 +256,6 @@ def _fit_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
         for mix, weights in mixes.items()
     ]
     return {"fit": [fit], "prediction": predictions}
-
-
-def flatten(value: Any, key: str = "") -> Iterator[dict[str, Any]]:
-    """A nested config as rows `key, value_text, value_num`; entries of a list are named by their `name`.
-
-    >>> [row["key"] for row in flatten({"model": {"d_model": 64}, "sources": [{"name": "wiki", "kind": "pypi"}]})]
-    ['model.d_model', 'sources.wiki.name', 'sources.wiki.kind']
-    """
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from flatten(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and value and all(isinstance(v, Mapping) and "name" in v for v in value):
-        yield from flatten({v["name"]: v for v in value}, key)
-    else:
-        number = float(value) if isinstance(value, int | float) else None
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        yield {"key": key, "value_text": text, "value_num": number}
 
 
 def mix_key(weights: Mapping[str, float]) -> str | None:
