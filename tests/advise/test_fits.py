@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import approx_fprime
 
-from mixlab.advise import gp
+from mixlab.advise import gp, parametric
 from mixlab.advise.fits import METHODS, NEEDS, fit
 from mixlab.advise.laws import effective_shares
 from mixlab.advise.validation import groups_of, left_out, spearman
@@ -149,6 +149,18 @@ def test_an_unknown_method_names_the_nearest():
         fit(swarm(), "bpb", "rigde")
     with pytest.raises(ConfigError, match="3 columns in this order: a, b, c"):
         fit(swarm(), "bpb", "ridge").predict([[0.5, 0.5]])
+
+
+def test_log_linear_ends_in_one_minimum_from_anywhere():
+    table = swarm(24)
+    w, y = table[["w_a", "w_b", "w_c"]].to_numpy(), table.bpb.to_numpy()
+    starts = [
+        np.r_[np.log(share * y.min()), t] for share, t in ((0.9, [0, 0, 0]), (0.3, [-3, 2, 1]), (0.98, [1, -5, 0]))
+    ]
+    ends = [parametric._log_linear_from(x0, w, y)[0] for x0 in starts]
+    assert np.ptp(ends) < 1e-8 * max(ends)
+    table["bpb"] = 1.5 + np.exp(w @ [-1.0, 0.3, -0.2])
+    assert np.abs(fit(table, "bpb", "log-linear").surrogate.predict(w)[0] - table.bpb).max() < 1e-4
 
 
 def test_the_power_sum_counts_a_repeated_token_for_less():
