@@ -9,12 +9,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from mixlab.errors import ConfigError, nearest
-from mixlab.results.listing import read_object
+from mixlab.results.listing import list_runs, read_object
 from mixlab.results.store import Store
 from mixlab.workspace import MANIFEST, Workspace
 
@@ -39,6 +40,12 @@ def runs() -> pd.DataFrame:
     """One row a run, as `Store.runs`, with a `label` short enough for a legend."""
     ws = Workspace.open()
     return _runs(str(ws.root), _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json", "annotations.jsonl")))
+
+
+def listed() -> list[dict[str, Any]]:
+    """Every run as the statistics want it: `results.listing.list_runs`."""
+    ws = Workspace.open()
+    return _listed(str(ws.root), _stamp(_run_files(ws, "plan.json", "status.json", "scores.jsonl", "done.json")))
 
 
 def best_mixes() -> pd.DataFrame:
@@ -218,6 +225,11 @@ def _runs(root: str, stamp: Stamp) -> pd.DataFrame:
         return frame
     label = frame["name"].astype(str) + " s" + frame["seed"].astype("Int64").astype(str)
     return frame.assign(label=label.where(~label.duplicated(keep=False), frame["run_id"]))
+
+
+@st.cache_data(max_entries=2, ttl=STATE_SECONDS, show_spinner=False)
+def _listed(root: str, stamp: Stamp) -> list[dict[str, Any]]:
+    return list_runs(Workspace(Path(root)))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

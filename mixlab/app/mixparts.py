@@ -53,12 +53,17 @@ def licences(told: Sequence[Exposure]) -> None:
         )  # fmt: skip
 
 
-def promise(mixture: Mapping[str, float], baseline: Mapping[str, float], mixes: int) -> None:
-    """The predicted score with its interval and the gain over the baseline, or what is missing for it."""
+def promise(mixture: Mapping[str, float], baseline: Mapping[str, float], mixes: int, runs: int) -> None:
+    """The predicted score with its interval and the gain over the baseline, or what is missing for it.
+
+    `mixes`: that have finished; `runs`: in the lab.
+    """
     st.markdown("**Predicted score**")
     if mixes < mixing.LEAST_MIXES:
         st.write(f"A fit needs {mixing.LEAST_MIXES} finished mixes; there are {mixes}. A sweep makes them:")
         parts.command(["sweep", "swarm"])
+        return
+    if not parts.is_fit_wanted(runs, at_once=mixing.FITTED_AT_ONCE):
         return
     try:
         with st.spinner("Fitting the finished runs …"):

@@ -149,6 +149,22 @@ STATES: Mapping[str, tuple[str, str]] = {
 """State of a job or a run -> icon and colour; the word stands beside both."""
 
 
+FITTED_AT_ONCE = 64
+"""Runs that are fitted whenever a page wants it: 6 CPU s with its cross-validation; 256 took 30."""
+
+
+def is_fit_wanted(runs: int, words: Sequence[str] | None = None, *, at_once: int | None = None) -> bool:
+    """True where a fit of so many runs is quick, or a person asks for it by the switch that stands here otherwise."""
+    if runs <= (FITTED_AT_ONCE if at_once is None else at_once):
+        return True
+    is_asked = st.toggle(f"Fit these {runs:,} runs", key="fit", bind="query-params")
+    if not is_asked:
+        st.caption("A fit of so many takes minutes: it is made when you ask for it, and kept until a run changes.")
+        if words is not None:
+            command(words, "The same in a shell:")
+    return is_asked
+
+
 def samples(run_id: str, *, key: str) -> None:
     """What a run wrote to each prompt at the step chosen: the greedy answer first, then the drawn one."""
     told = lab.samples(run_id)

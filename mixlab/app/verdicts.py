@@ -207,7 +207,7 @@ def _winner(distinguishable: bool, b_is_lower: bool) -> str:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _comparison(root: str, stamp: lab.Stamp, run_a: str, run_b: str) -> dict[str, Any]:
-    return versus.versus(Workspace(Path(root)), run_a, run_b)
+    return versus.versus(Workspace(Path(root)), run_a, run_b, lab.listed())
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

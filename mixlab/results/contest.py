@@ -70,9 +70,9 @@ def tasks_between(
 def _floors(store: Store, runs: Sequence[str]) -> dict[tuple[str, str], tuple[str, float]]:
     """(task, metric) -> the best floor of these runs, by name and value: bits per byte and errors the lowest."""
     rows = store.sql(
-        "SELECT task, metric, floor, value FROM score_floor WHERE list_contains(?, run_id) AND value IS NOT NULL "
+        "SELECT task, metric, floor, value FROM score_floor WHERE value IS NOT NULL "
         "ORDER BY task, metric, floor, value",
-        [list(runs)],
+        only=runs,
     )
     best: dict[tuple[str, str], tuple[str, float]] = {}
     for task, metric, floor, value in rows.itertuples(index=False):
@@ -148,10 +148,11 @@ def checkpoint_noise(store: Store, run_ids: Sequence[str], task: str, metric: st
     """
     rows = store.sql(
         """SELECT run_id, step, value FROM score WHERE task = ? AND metric = ? AND value IS NOT NULL
-            AND list_contains(?, run_id) AND step > 0
+            AND step > 0
             QUALIFY row_number() OVER (PARTITION BY run_id, step ORDER BY is_final DESC, time_utc DESC) = 1
             AND step * 2 >= max(step) OVER (PARTITION BY run_id) ORDER BY run_id, step""",
-        [task, metric, list(run_ids)],
+        [task, metric],
+        only=run_ids,
     )
     found = [last_checkpoints_sd(v.to_list()[-5:]) for _, v in rows.groupby("run_id")["value"] if len(v) > 2]
     df = sum(f.df for f in found)
@@ -164,9 +165,8 @@ def _marks(store: Store, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.D
     """Marks of the runs' last scored step, an item a row."""
     return store.sql(
         f"""SELECT run_id, task, item, cluster, suite_hash, prompt_hash, tokenizer_hash, {", ".join(metrics)}
-            FROM item_mark WHERE list_contains(?, run_id)
-            QUALIFY step = max(step) OVER (PARTITION BY run_id, task) ORDER BY task, run_id, item""",
-        [list(run_ids)],
+            FROM item_mark QUALIFY step = max(step) OVER (PARTITION BY run_id, task) ORDER BY task, run_id, item""",
+        only=run_ids,
     )
 
 

@@ -48,8 +48,7 @@ def look(
     `only`: no other runs than these are looked at. `scratch`: files may be written beside this path, for speed; they
     are read when the tables are.
     """
-    asked = None if only is None else set(only)
-    stamps = {run.name: _stamp(run) for run in ws.runs() if asked is None or run.name in asked}
+    stamps = {run.name: _stamp(run) for run in (ws.runs() if only is None else _there(ws, only))}
     told = published(con, ws) or {}
     fresh = [run_id for run_id, stamp in stamps.items() if told.get(run_id) == stamp]
     live = [ws.root / "runs" / run_id for run_id in sorted(set(stamps) - set(fresh))]
@@ -60,6 +59,12 @@ def look(
         con.register(f"rows_{table}", rows)
         now[table] = f"SELECT * FROM rows_{table}"
     return Lab(stamps=stamps, fresh=fresh, now=now)
+
+
+def _there(ws: Workspace, run_ids: Collection[str]) -> list[Path]:
+    """The run directories of these names, as far as there are any; the others of the lab are not even listed."""
+    asked = (ws.root / "runs" / run_id for run_id in sorted(set(run_ids)) if Path(run_id).name == run_id)
+    return [run for run in asked if (run / "run.json").exists()]
 
 
 def select(table: str, lab: Lab) -> str:

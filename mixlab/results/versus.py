@@ -17,13 +17,14 @@ from mixlab.results.store import Store
 from mixlab.workspace import Workspace
 
 
-def versus(ws: Workspace, run_a: str, run_b: str) -> dict[str, Any]:
+def versus(ws: Workspace, run_a: str, run_b: str, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """B minus A with the noise of training and of documents: `compare_mixes`, with `tasks` and `domains` beside it.
 
     `tasks`: `contest.tasks_between`, none where it refuses, as suites, prompts or tokenizers differ, and `refused` says
-    so; `domains`: side -> what `domains` tells of the side's first run. Errors: as `compare_mixes`.
+    so; `domains`: side -> what `domains` tells of the side's first run. `rows`: of `list_runs`, where they were read
+    already. Errors: as `compare_mixes`.
     """
-    rows, store = list_runs(ws), Store.open(ws)
+    rows, store = list_runs(ws) if rows is None else rows, Store.open(ws)
     bare = compare_mixes(rows, run_a, run_b)
     both = [*bare["a"], *bare["b"]]
     names = sorted({s for r in rows if r["run_id"] in both for s in r["bpb"]} | {"macro"})

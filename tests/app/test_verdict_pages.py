@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from mixlab.app import drafts
+from mixlab.app import advising, drafts, mixing, parts
 from mixlab.results.landscape import FEWEST_TO_FIT
 from tests.app.driver import said, show
 from tests.app.synthetic_lab import HOSTILE
@@ -86,6 +86,19 @@ def test_advice_on_the_demo_is_a_verdict_with_its_commands(demo_lab, project):
         at.slider(key=f"limit_{source}").set_value((80, 100))
     at.run()
     assert "No mix can be recommended under these constraints" in said(at)
+
+
+def test_many_runs_are_fitted_only_when_somebody_asks_for_it(demo_lab, monkeypatch):
+    monkeypatch.setattr(parts, "FITTED_AT_ONCE", 8)
+    monkeypatch.setattr(mixing, "FITTED_AT_ONCE", 8)
+    monkeypatch.setattr(advising, "behind", None)  # whoever fits without being asked fails
+    monkeypatch.setattr(advising, "advice", None)
+    monkeypatch.setattr(mixing, "foresee", None)
+    at = show("explore")
+    for page, command in (("explore", "mixlab advise check"), ("advice", "mixlab recommend"), ("mix", "Predicted score")):
+        at.switch_page(f"mixlab/app/pages_/{page}.py").run()
+        assert not at.exception and "takes minutes" in said(at), page
+        assert at.toggle(key="fit").value is False and command in said(at)
 
 
 @pytest.fixture

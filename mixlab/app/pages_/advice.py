@@ -61,6 +61,8 @@ wanted = Wanted(
     device=device or "cpu",
 )
 parts.command(wanted.words())
+if not parts.is_fit_wanted(len(runs) if sweep is None else sum(runs["sweep"] == sweep), wanted.words()):
+    st.stop()
 place = st.empty()
 with place.container():
     st.caption("Fitting the runs, a few seconds …")

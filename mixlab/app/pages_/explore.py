@@ -103,6 +103,8 @@ if mixes < landscape.FEWEST_TO_FIT:
                 command=["sweep", "NAME", "--dry-run"])  # fmt: skip
     st.stop()
 at = st.selectbox("One point more of a source, at the mix", advising.PLACES, key="at", bind="query-params", width=260)
+if not parts.is_fit_wanted(len(runs), ["advise", "check"]):
+    st.stop()
 place = st.empty()
 place.skeleton(height=320)
 with parts.guarded("The fit cannot be made"):

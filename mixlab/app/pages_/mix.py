@@ -136,4 +136,4 @@ if clicked or name or state.get("mix_review"):
         parts.problem(error, "Not saved")
 
 with promise:  # last: the first fit takes seconds, and all else stands by then
-    mixparts.promise(mixture, presets[baseline], mixing.finished_mixes(runs))
+    mixparts.promise(mixture, presets[baseline], mixing.finished_mixes(runs), len(runs))
