@@ -68,7 +68,8 @@ def rerun(run: Path, ws: Workspace) -> dict[str, Any]:
             link.symlink_to(ws.root / stage, target_is_directory=True)
     spec = spec_of_run(run)
     shutil.rmtree(beside.root / "runs", ignore_errors=True)
-    out = pipeline.run(replace(spec, name=read_json(run / "run.json")["name"]), beside)
+    quiet = replace(spec.train, trackers=())  # they have been told of this run
+    out = pipeline.run(replace(spec, train=quiet, name=read_json(run / "run.json")["name"]), beside)
     found = list(_differences(run, out))
     words = found or [f"{run.name}: every loss, every score and every weight came out the same, to the last bit."]
     return {"is_identical": not found, "path": out, "differences": found, "words": words}

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import claims, commit, exam, handover, jobs, lengths, unprompted
+from mixlab import claims, commit, exam, handover, jobs, lengths, trackers, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
@@ -58,6 +58,7 @@ FAILED = "failed.json"
 @requeue_on_sigterm()
 def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
     """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is."""
+    trackers.check(spec.train.trackers)
     corpora = prepare(spec, ws, watch)
     told = rehearse(spec, corpora, ws)
     out, spec = told.path, told.spec
@@ -120,6 +121,7 @@ def rehearse(
     `speeds`: measured runs to price it by.
     """
     mixture.check(spec.mixture, list(corpora))
+    trackers.check(spec.train.trackers)
     vocab = {c.vocab_size for c in corpora.values()}
     if len(vocab) != 1:
         raise ConfigError(f"the corpora were tokenised with different vocabularies: {sorted(vocab)}.")
@@ -159,6 +161,7 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
     if not (read_object(out / "run.json") and read_object(out / "plan.json")):
         write_json(out / "plan.json", asdict(told.plan))
         write_json(out / "run.json", {**_identity(told, corpora, sweep), "tokenizer": places(spec, ws).tokenizer.name})
+    trackers.start(out, spec.train.trackers)
     examine = _exam(spec, corpora, ws, out)
     if (alike := _stem_key(told)) is not None:
         others = [run for run in ws.runs() if read_object(run / "run.json").get("stem") == alike]

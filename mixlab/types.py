@@ -285,6 +285,8 @@ class TrainSpec:
     save_every_tokens: int = field(default=150_000, metadata=COSMETIC)
     keep_checkpoints: int = field(default=1, metadata=COSMETIC)
     """The newest is checkpoint/; earlier ones stay as checkpoints/step-N/."""
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = field(default=(), metadata=COSMETIC)
+    """Installed trackers that are told of the run as it goes on; they can neither stop nor slow it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ ORDER = [
         "unprompted",
         "lab",
         "arrivals",
+        "trackers",
         "pipeline",
         "crew",
         "sweep",
