@@ -85,6 +85,7 @@ def score_rows(
     first = rows[0]
     detail = {name: first[name] for name in hashes(task, "")} | {"status": status, "seconds": round(seconds, 3)}
     detail |= {"tokens_fed": fed, "n_truncated": sum(row["truncated"] for row in rows), "floors": floors(task)}
+    detail["n_shots"] = task.spec.num_fewshot
     found: dict[str, tuple[float | None, float | None]] = {}
     if task.spec.icl_task_type == "documents":
         sums = document_sums(rows)

@@ -28,7 +28,8 @@ LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
         | {"evals_key": "VARCHAR", "detail": "JSON"},
         f"""SELECT run_id, task, metric, step, tokens, {_WHEN}, CASE WHEN isfinite(value) THEN value END AS value,
                    CASE WHEN isfinite(stderr) THEN stderr END AS stderr, n AS n_items, higher_is_better,
-                   coalesce("final", false) AS is_final, evals_key, TRY_CAST(detail->>'nats' AS DOUBLE) AS nats,
+                   coalesce("final", false) AS is_final, evals_key, TRY_CAST(detail->>'n_shots' AS BIGINT) AS n_shots,
+                   TRY_CAST(detail->>'nats' AS DOUBLE) AS nats,
                    TRY_CAST(detail->>'bytes' AS BIGINT) AS n_bytes, TRY_CAST(detail->>'tokens' AS BIGINT) AS n_tokens,
                    detail::VARCHAR AS detail
             FROM line""",
@@ -39,6 +40,7 @@ LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
         | {"output": "VARCHAR", "temperature": "DOUBLE", "seed": "BIGINT", "stopped": "BOOLEAN"}
         | {"repetition": "DOUBLE", "distinct_2": "DOUBLE"},
         f"""SELECT run_id, step, tokens, {_WHEN}, prompt_id, prompt, output, temperature, seed, stopped,
+                   row_number() OVER (PARTITION BY run_id, step, prompt_id ORDER BY temperature, seed) - 1 AS draw,
                    repetition AS repetition_frac, distinct_2 AS distinct_2_frac
             FROM line""",
     ),

@@ -17,10 +17,11 @@ from mixlab.results import marks
 from mixlab.results.flat import flatten
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
+from mixlab.results.stages import prepared
 from mixlab.results.usage import usage
-from mixlab.workspace import MANIFEST, Workspace
+from mixlab.workspace import Workspace
 
-VERSION = 6
+VERSION = 7
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -60,13 +61,14 @@ RUN_TABLES: Mapping[str, pa.Schema] = {
 """One or more rows a run, from its JSON files."""
 LAB_TABLES: Mapping[str, pa.Schema] = {
     "source": pa.schema(
-        [("source", _TEXT), ("key", _TEXT), ("licence", _TEXT), ("language", _TEXT)]
+        [(name, _TEXT) for name in ("source", "key", "licence", "licence_url", "language")]
         + [(name, _INT) for name in ("docs", "bytes", "tokens", "heldout_docs", "heldout_bytes", "heldout_tokens")]
-        + [("dropped", _TEXT), ("licences", _TEXT), ("path", _TEXT)]
+        + [("vocab_size", _INT), ("dropped", _TEXT), ("licences", _TEXT), ("path", _TEXT)]
     ),
     "filter_stage": pa.schema(
-        [("source", _TEXT), ("key", _TEXT), ("profile", _TEXT)]
+        [("source", _TEXT), ("key", _TEXT), ("stage_idx", _INT), ("stage", _TEXT), ("profile", _TEXT)]
         + [(name, _INT) for name in ("docs_in", "docs_out", "bytes_in", "bytes_out")]
+        + [("wall_s", _REAL)]
     ),
     "filter_reason": pa.schema(
         [("source", _TEXT), ("key", _TEXT), ("profile", _TEXT), ("rule", _TEXT), ("n_docs", _INT), ("n_lines", _INT)]
@@ -203,31 +205,8 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def lab_rows(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `LAB_TABLES`, from the manifests of complete artefacts and the sweep files."""
-    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in LAB_TABLES}
-    for path in sorted((ws.root / "tokens").glob(f"*/{MANIFEST}")):
-        told = {**_named(path), **read_object(path)}
-        row = {name: told.get(name) for name in LAB_TABLES["source"].names} | {"path": str(path.parent)}
-        rows["source"].append(row | {name: json.dumps(told.get(name) or {}) for name in ("dropped", "licences")})
-    for path in sorted((ws.root / "clean").glob(f"*/{MANIFEST}")):
-        told = read_object(path)
-        about = {**_named(path), "profile": told.get("profile")}
-        sizes = {"docs_in": told.get("docs_in"), "docs_out": told.get("docs")}
-        sizes |= {"bytes_in": told.get("bytes_in"), "bytes_out": told.get("bytes")}
-        rows["filter_stage"].append(about | sizes)
-        docs, lines = told.get("dropped") or {}, told.get("lines_dropped") or {}
-        rows["filter_reason"] += [
-            {**about, "rule": rule, "n_docs": docs.get(rule, 0), "n_lines": lines.get(rule, 0)}
-            for rule in sorted({*docs, *lines})
-        ]
-    for path in sorted((ws.root / "split").glob(f"*/{MANIFEST}")):
-        told, key = read_object(path), path.parent.name.rpartition("-")[2]
-        held, hit = told.get("heldout") or {}, told.get("contaminated") or {}
-        rows["contamination"] += [
-            {"source": s, "key": key, "task_id": "heldout", "n_docs": hit.get(s, 0), "n_items": held[s]}
-            | {"removed": True, "method": "n-grams of held-out documents, and near-duplicates of them"}
-            for s in sorted(held)
-        ]
+    """Rows of `LAB_TABLES`, from the manifests of complete artefacts, the sweep files and the verdict."""
+    rows = {table: [] for table in LAB_TABLES} | prepared(ws.root, LAB_TABLES["source"].names)
     for path in sorted(ws.sweeps.glob("*.json")):
         told = read_object(path)
         row = {"sweep": path.stem, "design": json.dumps(told, ensure_ascii=False)}
@@ -272,12 +251,6 @@ def _total(flops: Any) -> float | None:
 def _stamp(seconds: float | None) -> int | None:
     """Microseconds since 1970, UTC."""
     return None if seconds is None else round(seconds * 1e6)
-
-
-def _named(manifest: Path) -> dict[str, str]:
-    """Source and key, as the name of an artefact's directory tells them."""
-    source, _, key = manifest.parent.name.rpartition("-")
-    return {"source": source, "key": key}
 
 
 def _hash(value: Any) -> str | None:
