@@ -272,6 +272,12 @@ def sentence(e: Exception, project: Path) -> str:
         if leaf in known:
             why = " ".join(str(e.__cause__ or e).split("\n")[0].split())
             return f"{found[1]}: the default it is merged into has no such entry ({why}). To add it: +{found[1]}.NAME=…"
+        tops, top = (
+            [*(f.name for f in dataclasses.fields(RunSpec)), "source", "design", "hydra"],
+            found[1].partition(".")[0],
+        )
+        if not known and top not in tops:
+            leaf, known = top, tops
         hint = nearest(leaf, known) if known else f" To add it all the same: +{found[1]}=…"
         return f"{found[1]}: there is no such setting.{hint}"
     if found := re.search(r"Could not (?:find|load) '([\w/-]+)/([\w.-]+)'", text):

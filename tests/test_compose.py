@@ -88,6 +88,17 @@ def test_a_missing_sweep_names_its_neighbours(project):
         expand("seed", [], project)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("mixtur=natural", "Did you mean 'mixture'"), ("trainn.lr=1", "Did you mean 'train'"),
+     ("dedupp.remove=true", "Did you mean 'dedup'"), ("model.d_modle=3", "Did you mean 'd_model'"),
+     ("sources.wiki.colour=x", "all the same: \\+sources.wiki.colour")],
+)  # fmt: skip
+def test_a_misspelt_setting_names_its_neighbour_at_any_depth(tmp_path, override, said):
+    with pytest.raises(ConfigError, match=said):
+        spec_of([override], tmp_path)
+
+
 def test_a_design_row_needs_numbers(project):
     Path("bad.csv").write_text("lists,prose\n0.5,half\n")
     with pytest.raises(ConfigError, match=r"bad\.csv, row 1"):
