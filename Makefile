@@ -23,13 +23,13 @@ demo: install  ## The whole journey on real text: which mix is best, and how sur
 	$(BIN)/mixlab demo
 
 test: install  ## The whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install  ## Format, lint, types, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not browser'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not browser'
 
 coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by line (subprocesses too)
 	@mkdir -p build && $(BIN)/python -m coverage erase

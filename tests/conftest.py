@@ -35,6 +35,12 @@ TINY = (
 """Overrides for a run of 16 steps of a 16 k parameter model."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first, so that no worker is left alone with one of them at the end."""
+    long = {i.path for i in items if i.get_closest_marker("slow") or i.get_closest_marker("browser")}
+    items.sort(key=lambda i: i.path not in long)
+
+
 def documents(kind: str, n: int) -> list[dict[str, str]]:
     """`n` documents; prose draws words from one alphabet, lists numbers them from another."""
     rng = random.Random(kind)

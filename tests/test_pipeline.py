@@ -130,13 +130,12 @@ def test_killed_in_the_middle_it_continues_to_the_same_numbers(project, ws):
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    subprocess.run(command, env=env, check=True, capture_output=True)
+    again = subprocess.run(command, env=env, check=True, capture_output=True)
     quiet = subprocess.run(command, env={**env, "MIXLAB_HOME": str(project / "calm")}, check=True, capture_output=True)
 
     def macro(stdout):
         return sorted((r["seed"], r["bpb_macro"]) for r in json.loads(stdout))
 
-    again = subprocess.run(command, env=env, check=True, capture_output=True)
     assert macro(again.stdout) == macro(quiet.stdout)
     for out in ws.runs():
         calm = project / "calm" / "runs" / out.name
