@@ -56,7 +56,7 @@ def _price(told: Any, ops: budget.Flops, devices: int) -> None:
         ("tokens per parameter", f"{tokens / told.params.total:.1f} ({times:.2f} x Chinchilla's 20)"),
         ("speed", f"{price.tokens_per_s:,.0f} tokens/s on one {price.device}; {price.basis}"),
         ("hours", f"{price.hours / devices:,.3f} on {devices} x {price.device}; {price.hours:,.3f} device-hours"),
-        ("dollars", f"{price.dollars:,.4f} at {budget.DEVICES[price.device].dollars_per_hour} a device-hour"),
+        ("dollars", f"{price.dollars:,.4f} at {price.dollars_per_hour:g} a device-hour"),
     ]
     table("Price", ("what", "value"), rows, note="Training alone: evaluation is not in it.")
 

@@ -23,7 +23,7 @@ from mixlab.config import CONF, convert, read_yaml
 from mixlab.errors import ConfigError, nearest
 from mixlab.mix import budget
 from mixlab.mix import mixture as algebra
-from mixlab.mix.speed import Speed, expected
+from mixlab.mix.speed import Speed, expected, repriced
 from mixlab.results.speeds import measured
 from mixlab.types import ModelSpec, TrainSpec
 from mixlab.workspace import Workspace
@@ -177,10 +177,12 @@ def licences(sources: pd.DataFrame, mixture: Mapping[str, float], tokens: int) -
     return budget.exposure(drawn, held) if any(drawn.values()) else []
 
 
-def cost(model: str, tokens: int, device: str, *, rate: float | None = None, hourly: float | None = None) -> Cost:
-    """FLOPs, hours and dollars of a run; `rate` (tokens per second) and `hourly` (dollars) replace what is assumed.
+def cost(
+    model: str, tokens: int, device: str, *, hourly: float | None = None, utilisation: float | None = None
+) -> Cost:
+    """FLOPs, hours and dollars of a run; `hourly` (dollars) and `utilisation` (of the peak) replace what is known.
 
-    ConfigError for a model, a device or a budget that is not possible.
+    ConfigError for a model, a device, a budget or a price that is not possible.
     """
     if model not in models():
         raise ConfigError(f"there is no model '{model}'.{nearest(model, models())}")
@@ -188,22 +190,20 @@ def cost(model: str, tokens: int, device: str, *, rate: float | None = None, hou
         raise ConfigError(f"a budget of {tokens:,} tokens is not possible: 1 to {MOST_TOKENS:,}.")
     spec = models()[model]
     known = expected(spec, device, _speeds(), training(model).precision)
-    if rate is not None:
-        price = budget.price(spec, tokens, device, rate, "as typed here")
-    elif known is not None:
+    if known is not None:
         price = budget.price(spec, tokens, device, known.tokens_per_s, known.basis)
     else:
         price = budget.price(spec, tokens, device)
-    dollars_per_hour = budget.DEVICES[device].dollars_per_hour if hourly is None else hourly
+    price = repriced(price, spec, dollars_per_hour=hourly, utilisation=utilisation)
     n = budget.params(spec).total
     return Cost(
         params=n,
         flops=budget.flops(spec, tokens).total,
         tokens_per_param=tokens / n,
         hours=price.hours,
-        dollars=price.hours * dollars_per_hour,
+        dollars=price.dollars,
         tokens_per_s=price.tokens_per_s,
-        dollars_per_hour=dollars_per_hour,
+        dollars_per_hour=price.dollars_per_hour,
         basis=price.basis,
     )
 
@@ -238,12 +238,31 @@ def run_words(
     name: str, names: Sequence[str], *, model: str, tokens: int, seed: int = 0, max_epochs: float | None = None
 ) -> list[str]:
     """The words after `mixlab` that train the saved mixture `name` over the sources `names`."""
-    told = ["run", f"mixture={name}"]
-    told += [] if model == DEFAULT_MODEL else [f"model={model}", f"train={train_preset(model)}"]
+    told = ["run", f"mixture={name}", *_settings(names, model, tokens, max_epochs)]
+    return told + ([f"seed={seed}"] if seed else [])
+
+
+def price_words(
+    name: str, names: Sequence[str], *, model: str, tokens: int, device: str,
+    max_epochs: float | None = None, hourly: float | None = None, utilisation: float | None = None,
+) -> list[str]:  # fmt: skip
+    """The words after `mixlab` that tell draws and price of the saved mixture `name`, at one's own prices.
+
+    >>> " ".join(price_words("a", default_sources(), model="mpt-tiny", tokens=9000, device="h100", hourly=2.5))
+    'mix show a train.tokens=9000 --device h100 --hourly 2.5'
+    """
+    told = ["mix", "show", name, *_settings(names, model, tokens, max_epochs)]
+    told += [] if device == "cpu" else ["--device", device]
+    told += [] if hourly is None else ["--hourly", f"{hourly:g}"]
+    return told + ([] if utilisation is None else ["--utilisation", f"{utilisation:g}"])
+
+
+def _settings(names: Sequence[str], model: str, tokens: int, max_epochs: float | None) -> list[str]:
+    """Overrides that differ from what is the default."""
+    told = [] if model == DEFAULT_MODEL else [f"model={model}", f"train={train_preset(model)}"]
     told += [] if tokens == training(model).tokens else [f"train.tokens={tokens}"]
     told += [] if max_epochs in (None, training(model).max_epochs) else [f"train.max_epochs={max_epochs:g}"]
-    told += [] if set(names) == set(default_sources()) else [f"source=[{','.join(sorted(names))}]"]
-    return told + ([f"seed={seed}"] if seed else [])
+    return told + ([] if set(names) == set(default_sources()) else [f"source=[{','.join(sorted(names))}]"])
 
 
 def default_sources(conf: Path = CONF) -> list[str]:

@@ -1,11 +1,12 @@
 """`mixlab mix …`: what a mix is, costs and exposes; designs of experiment; recipes for other trainers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mixlab.commands.options import AsJson, Device, Devices, Overrides
+from mixlab.commands.options import AsJson, Device, Devices, Hourly, Overrides, Utilisation
 from mixlab.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Mixes: show, diff, check, design, export.")
@@ -15,12 +16,21 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", help="File to write.")]
 
 @app.command("show")
 def show(
-    name: Name, overrides: Overrides = None, device: Device = "cpu", devices: Devices = 1, as_json: AsJson = False
+    name: Name,
+    overrides: Overrides = None,
+    device: Device = "cpu",
+    devices: Devices = 1,
+    hourly: Hourly = None,
+    utilisation: Utilisation = None,
+    as_json: AsJson = False,
 ) -> None:
     """Exact draws, epochs, phases, price and licences of a mix."""
     from mixlab import show_mix
+    from mixlab.mix.speed import repriced
 
     told, corpora, _ = _rehearsed(name, overrides, device)
+    price = repriced(told.price, told.spec.model, dollars_per_hour=hourly, utilisation=utilisation)
+    told = replace(told, price=price)
     show_mix.mix(told, corpora, devices=devices, as_json=as_json)
 
 

@@ -60,6 +60,7 @@ class Price:
     tokens_per_s: float
     hours: float
     dollars: float
+    dollars_per_hour: float
     basis: str
 
 
@@ -120,7 +121,10 @@ def price(
     rate = tokens_per_s or told.peak * share / flops(model, 1).total
     hours = tokens / rate / 3600
     basis = basis if tokens_per_s else f"assumed: {share:.1%} of {told.peak:.3g} FLOP/s"
-    return Price(device=device, tokens_per_s=rate, hours=hours, dollars=hours * told.dollars_per_hour, basis=basis)
+    hourly = told.dollars_per_hour
+    return Price(
+        device=device, tokens_per_s=rate, hours=hours, dollars=hours * hourly, dollars_per_hour=hourly, basis=basis
+    )
 
 
 def utilisation(model: ModelSpec, device: Device) -> float:

@@ -1,11 +1,15 @@
-"""Tokens per second to expect of a model, from measured runs: better than any table. Reads and writes nothing."""
+"""Tokens per second to expect of a model, from measured runs: better than any table. Or a person's own word for it.
+
+Reads and writes nothing.
+"""
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mixlab.mix.budget import flops, params
+from mixlab.errors import ConfigError
+from mixlab.mix.budget import DEVICES, Price, flops, params
 from mixlab.types import ModelSpec
 
 NEAR = math.log(3)  # sizes within a factor 3 share a utilisation
@@ -56,6 +60,26 @@ def expected(model: ModelSpec, device: str, speeds: Sequence[Speed], precision: 
         tokens_per_s=speed / flops(model, 1).total,
         basis=f"from {len(nearest)} measured {runs} of {size / 1e6:.2f} M parameters at {speed:.3g} FLOP/s",
     )
+
+
+def repriced(
+    price: Price, model: ModelSpec, *, dollars_per_hour: float | None = None, utilisation: float | None = None
+) -> Price:
+    """The price with one's own dollars per device-hour, or one's own share of the peak instead of any other speed.
+
+    Raises ConfigError for dollars below 0, or a share that is not above 0 and at most 1.
+    """
+    if dollars_per_hour is not None and not 0 <= dollars_per_hour < math.inf:
+        raise ConfigError(f"{dollars_per_hour:g} dollars an hour is no price: give 0 or more.")
+    if utilisation is not None and not 0 < utilisation <= 1:
+        raise ConfigError(f"a utilisation of {utilisation:g} is not possible: give a share of the peak, e.g. 0.35.")
+    told = DEVICES[price.device]
+    if utilisation is not None:
+        rate = told.peak * utilisation / flops(model, 1).total
+        basis = f"as you say: {utilisation:.1%} of {told.peak:.3g} FLOP/s"
+        price = replace(price, hours=price.hours * price.tokens_per_s / rate, tokens_per_s=rate, basis=basis)
+    hourly = told.dollars_per_hour if dollars_per_hour is None else dollars_per_hour
+    return replace(price, dollars=price.hours * hourly, dollars_per_hour=hourly)
 
 
 def _shape(model: ModelSpec) -> tuple[int, ...]:

@@ -59,6 +59,15 @@ def test_a_mix_is_reviewed_then_saved_and_launched_once(lab, project, started):
     assert "train.tokens=20000000 train.max_epochs=10" in said(at)
 
 
+def test_ones_own_prices_are_taken_and_stand_in_the_command(lab):
+    at = show("mix", device="h100", hourly="2.5", utilisation="40.0")
+    assert "$2.5 an hour of one h100" in said(at).replace("\\", "") and "as you say: 40.0%" in said(at).replace(
+        "\\", ""
+    )
+    at.text_input(key="mix_name").set_value("mine").run()
+    assert "--device h100 --hourly 2.5 --utilisation 0.4" in said(at)
+
+
 def test_a_fit_predicts_a_score_with_its_interval(demo_lab):
     at = show("mix")
     told = said(at)

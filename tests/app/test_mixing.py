@@ -86,7 +86,13 @@ def test_presets_with_a_parameter_follow_their_rule():
 def test_a_price_says_where_its_speed_is_from_and_refuses_what_cannot_be(project):
     small, large = (mixing.cost(m, 10**6, "h100") for m in ("mpt-tiny", "mpt-1b"))
     assert small.flops < large.flops and "assumed" in large.basis
-    assert mixing.cost("mpt-tiny", 3_600_000, "cpu", rate=1000.0, hourly=2.0).dollars == pytest.approx(2.0)
+    whole = mixing.cost("mpt-tiny", 3_600_000, "h100", utilisation=1.0)
+    own = mixing.cost("mpt-tiny", 3_600_000, "h100", hourly=2.0, utilisation=0.25)
+    assert own.hours == pytest.approx(4 * whole.hours) and own.dollars == pytest.approx(2.0 * own.hours)
+    assert "as you say: 25.0%" in own.basis
+    for wrong in ({"utilisation": 1.5}, {"utilisation": 0.0}, {"hourly": -1.0}, {"hourly": float("inf")}):
+        with pytest.raises(ConfigError):
+            mixing.cost("mpt-tiny", 1000, "h100", **wrong)
     for model, tokens, device in (("mpt-2b", 1, "cpu"), ("mpt-tiny", 0, "cpu"), ("mpt-tiny", 1, "gtx")):
         with pytest.raises(ConfigError):
             mixing.cost(model, tokens, device)

@@ -72,6 +72,12 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )  # fmt: skip
     model = st.selectbox("Model", list(mixing.models()), key="model", bind="query-params", width=180)
     device = st.selectbox("Price on", list(cost.DEVICES), key="device", bind="query-params", width=140)
+    with st.popover("Your prices", icon=":material/payments:"):
+        hourly = st.number_input("Dollars per device-hour", 0.0, 1000.0, None, key="hourly", bind="query-params",
+                                 placeholder=f"{cost.DEVICES[device or 'cpu'].dollars_per_hour:g}")  # fmt: skip
+        share = st.number_input("Utilisation, % of the peak", 0.1, 100.0, None, key="utilisation", bind="query-params",
+                                placeholder="measured, or assumed")  # fmt: skip
+        st.caption("Left empty: the speed measured in this lab, else the table's.")
     limit = st.number_input("Epochs, at most", 0.1, 1000.0, 4.0, 1.0, key="limit", bind="query-params", width=150,
                             help="A run that repeats a source more often is refused.")  # fmt: skip
 if state.get("mix_wrong"):
@@ -87,7 +93,8 @@ grid = state["mix_state"] = simplex_sliders(
 )
 mixture = weights.as_weights(grid, names)
 
-price = mixing.cost(model, tokens, device)
+share = None if share is None else share / 100
+price = mixing.cost(model, tokens, device, hourly=hourly, utilisation=share)
 mixparts.cost(price, grid, tokens, device)
 if refusal := mixing.refused(sources, mixture, tokens, limit):
     st.warning(parts.plain(refusal), title="Repeated past the limit", icon=":material/repeat:")
@@ -132,6 +139,8 @@ if clicked or name or state.get("mix_review"):
                 jobview.follow(job, key="mix")
         else:
             parts.command(words, "This trains it, in the same directory:")
+            parts.command(mixing.price_words(name, names, model=model, tokens=tokens, device=device, max_epochs=limit,
+                                             hourly=hourly, utilisation=share), "Its draws and price:")  # fmt: skip
     except MixlabError as error:
         parts.problem(error, "Not saved")
 
