@@ -95,7 +95,11 @@ def test_many_runs_are_fitted_only_when_somebody_asks_for_it(demo_lab, monkeypat
     monkeypatch.setattr(advising, "advice", None)
     monkeypatch.setattr(mixing, "foresee", None)
     at = show("explore")
-    for page, command in (("explore", "mixlab advise check"), ("advice", "mixlab recommend"), ("mix", "Predicted score")):
+    for page, command in (
+        ("explore", "mixlab advise check"),
+        ("advice", "mixlab recommend"),
+        ("mix", "Predicted score"),
+    ):
         at.switch_page(f"mixlab/app/pages_/{page}.py").run()
         assert not at.exception and "takes minutes" in said(at), page
         assert at.toggle(key="fit").value is False and command in said(at)
