@@ -33,7 +33,8 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
         return
     where = f"{found['state']}, step {show.cell(found['step'])} of {show.cell(found['steps'])}"
     if found["origin"]:
-        _imported(found, read_json(out / "run.json")["origin"], where)
+        told = f"{found['state']}: {found['reason']}" if found["reason"] else found["state"]
+        _imported(found, read_json(out / "run.json")["origin"], told if found["steps"] is None else where)
         return
     lines = []
     for d in read_json(out / "plan.json")["draws"]:

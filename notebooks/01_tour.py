@@ -30,7 +30,7 @@ alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 # not trained again, so all five notebooks share one lab beside them, `lab/`.
 
 # %%
-# !{sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
 
 # %%
 lab = mixlab.open("lab")

@@ -26,7 +26,7 @@ from mixlab.results import charts_compare, versus
 alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
-# !{sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
 
 # %%
 lab = mixlab.open("lab")
@@ -61,4 +61,4 @@ charts_compare.bands(bands, "pages", ["even", "pages"]) | charts_compare.bands(b
 # The verdict, in numbers and words, from the command that everybody uses.
 
 # %%
-# !{sys.executable} -m mixlab.cli runs compare even pages | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli runs compare even pages | cat

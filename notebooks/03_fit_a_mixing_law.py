@@ -28,7 +28,7 @@ from mixlab.results import charts_explore, landscape
 alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
-# !{sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli sweep notebook --workers 1 | cat
 
 # %%
 lab = mixlab.open("lab")
@@ -69,4 +69,4 @@ pd.DataFrame({metric: {s: change for s, (change, _) in by.items()} for metric, b
 # And the advice, with its interval and the words "not distinguishable" where they are true.
 
 # %%
-# !{sys.executable} -m mixlab.cli recommend --sweep notebook | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli recommend --sweep notebook | cat

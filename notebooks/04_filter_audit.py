@@ -26,7 +26,7 @@ alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
 settings = "source=[pages,library] cleaning=c4 tokenizer=bytes holdout.min_docs=1"
-# !{sys.executable} -m mixlab.cli data prepare {settings} | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli data prepare {settings} | cat
 
 # %%
 lab = mixlab.open("lab")
@@ -48,4 +48,4 @@ dropped.assign(text=dropped["text"].str.slice(0, 60))[["id", "reason", "rules_hi
 # What each rule costs, alone and with the others, and what would come back without it.
 
 # %%
-# !{sys.executable} -m mixlab.cli data atlas library | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli data atlas library | cat

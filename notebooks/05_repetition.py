@@ -25,7 +25,7 @@ from mixlab.results import charts
 alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
 # %%
-# !{sys.executable} -m mixlab.cli sweep notebook_repetition --workers 1 | cat
+# !MIXLAB_HOME=lab {sys.executable} -m mixlab.cli sweep notebook_repetition --workers 1 | cat
 
 # %%
 lab = mixlab.open("lab")

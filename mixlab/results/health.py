@@ -50,6 +50,8 @@ def headline(report: Report) -> str:
 def _state(run: Path, now: float) -> tuple[Health, str]:
     status, done = read_object(run / "status.json"), read_object(run / "done.json")
     where = f"step {status.get('step', 0)} of {status.get('steps', '?')}"
+    if done and done.get("steps") is None:
+        return "finished", "elsewhere: it was imported"
     if done:
         return "finished", f"{done.get('steps')} steps in {done.get('wall_s') or 0:.0f} s"
     if not status:

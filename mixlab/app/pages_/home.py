@@ -125,18 +125,20 @@ if best.empty:
     st.write("No run has finished yet, so there is nothing to rank.")
 else:
     leader = best.iloc[0]
+    imported = ["origin"] if best["origin"].notna().any() else []  # measured elsewhere, on other held-out text
     st.dataframe(
         best,
         hide_index=True,
         key="best",
         placeholder="",
-        column_order=["mixture", "bpb_macro", "bpb_macro_sd", "n_scored", "target_tokens", "n_params"],
+        column_order=["mixture", "bpb_macro", "bpb_macro_sd", "n_scored", "target_tokens", "n_params", *imported],
         alt=f"Mixes by held-out bits per byte, lowest first: {leader['mixture']} with {leader['bpb_macro']:.3f}",
         column_config={
             "mixture": st.column_config.TextColumn("Mix", pinned=True),
             "bpb_macro": st.column_config.NumberColumn("Bits per byte", format="%.4f", help="Mean of sources, seeds."),
             "bpb_macro_sd": st.column_config.NumberColumn("sd", format="%.4f", help="Standard deviation over seeds."),
             "n_scored": st.column_config.NumberColumn("Seeds"),
+            "origin": st.column_config.TextColumn("From", help="Imported: measured elsewhere, on other held-out text."),
             "target_tokens": st.column_config.NumberColumn("Training tokens", format="localized"),
             "n_params": st.column_config.NumberColumn("Parameters", format="localized"),
         },
