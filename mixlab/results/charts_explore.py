@@ -55,7 +55,12 @@ def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
     """
     titles = {a: named(a) for a in axes}
     told = lines.assign(axis=[titles[a] for a in lines["axis"]])
-    x = alt.X("axis:N", sort=list(titles.values()), title=None, axis=alt.Axis(labelAngle=-30, grid=True, domain=False))
+    x = alt.X(
+        "axis:N",
+        sort=list(titles.values()),
+        title=None,
+        axis=alt.Axis(labelAngle=-45, labelOverlap=False, grid=True, domain=False),
+    )
     y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08]))
     tips = ["label:N", "axis:N", alt.Tooltip("value:Q", format=".4~f"), alt.Tooltip("loss:Q", format=".4f")]
     drawn = _pickable(

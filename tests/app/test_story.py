@@ -186,9 +186,8 @@ def spoilt(project):
 def test_every_page_fits_and_keeps_nobody_out(tab, url, project, ws, spoilt, page):
     """Light and dark, 1280 and 390 px wide: no sideways scrolling, no serious violation; hostile text is inert."""
     run = next(r for r in ws.runs() if r.name.startswith("m4"))
-    query = {"run": f"?id={run.name}", "runs": f"?run={run.name}", "documents": "?source=prose&id=prose-1"}.get(
-        page, ""
-    )
+    queries = {"run": f"?id={run.name}", "runs": f"?run={run.name}", "documents": "?source=prose&id=prose-1"}
+    query = {**queries, "compare": "?ids=natural&ids=uniform"}.get(page, "")
     open_page(tab, url, page, query)
     keep = Path(os.environ.get("MIXLAB_SCREENSHOTS") or project / "screenshots")
     keep.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from mixlab.app import advising, lab, parts, verdicts
 from mixlab.app.advising import Wanted
 from mixlab.results import charts, charts_advice, charts_explore, landscape
 
+LINES = 200  # best runs drawn as lines; the points above and below are of all
 state = st.session_state
 
 st.title("Explore")
@@ -70,8 +71,10 @@ chosen = st.multiselect(
 )  # fmt: skip
 with parts.guarded():
     if len(chosen) > 1:
-        chart = charts_explore.parallel(landscape.parallel(runs, chosen), chosen)
+        chart = charts_explore.parallel(landscape.parallel(runs.head(LINES), chosen), chosen)
         parts.chart(chart, key="parallel", on_select=lambda: clicked("parallel"), selection_mode=charts_explore.PICK)
+        if len(runs) > LINES:
+            st.caption(f"The {LINES} runs of {len(runs):,} with the lowest mean: more lines cover each other.")
     else:
         st.info("Choose two axes or more.")
 

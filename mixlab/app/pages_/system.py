@@ -69,9 +69,14 @@ with parts.guarded("The machine cannot be looked at"):
     missing = checks.loc[checks["state"] == "missing"]
     if missing.empty:
         st.success("Nothing that is needed is missing.")
-    for check in checks.loc[checks["state"] != "ok"].to_dict("records"):
+    optional = checks.loc[checks["state"] == "optional"]
+    for check in missing.to_dict("records"):
         with st.container(border=True):
             st.text(f"{check['state']}: {check['what']} ({check['found']})")
+            st.code(check["fix"], language=None, wrap_lines=True)
+    with st.expander(f"{len(optional)} optional parts are not there: what they would give"):
+        for check in optional.to_dict("records"):
+            st.text(f"{check['what']} ({check['found']})")
             st.code(check["fix"], language=None, wrap_lines=True)
     st.caption("Versions and extras")
     st.dataframe(checks, hide_index=True, key="doctor", alt=f"{len(checks)} checks, {len(missing)} of them failed")
