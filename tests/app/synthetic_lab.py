@@ -33,7 +33,7 @@ VERDICT = {
 
 def make_lab(root: Path) -> None:
     """Writes the lab below `root`: three finished runs (two seeds of one mix), one live, one failed, and a verdict."""
-    _sources(root)
+    write_sources(root)
     uniform = dict.fromkeys(SOURCES, 0.25)
     natural = {s: t / sum(t for _, t in SOURCES.values()) for s, (_, t) in SOURCES.items()}
     codeish = {"books": 0.1, "code": 0.7, "docs": 0.1, "wiki": 0.1}
@@ -50,7 +50,7 @@ def make_demo(root: Path) -> None:
 
     Everything is finished, and bits per byte fall smoothly with the weights, so that a fit has something to find.
     """
-    _sources(root)
+    write_sources(root)
     natural = {s: t / sum(t for _, t in SOURCES.values()) for s, (_, t) in SOURCES.items()}
     _run(root, "demo-natural", 0, "bbbb0000", natural, "finished", samples=True)
     for i in range(1, 12):
@@ -65,7 +65,7 @@ def make_demo(root: Path) -> None:
     _json(root / "verdict.json", VERDICT)
 
 
-def _sources(root: Path) -> None:
+def write_sources(root: Path) -> None:
     for name, (licence, tokens) in SOURCES.items():
         _source(root, name, licence, tokens)
 

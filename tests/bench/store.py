@@ -30,7 +30,7 @@ def rows() -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         ws = Workspace.open(Path(folder))
         for i in range(RUNS):
-            _write(ws, i)
+            write_run(ws, i)
         told = [
             _row(f"publish {RUNS:,} runs, cold", _apart(publish, ws), REQUIRED_PUBLISH_S),
             _row("publish when one run is new", _apart(publish, _touched(ws, 1)), REQUIRED_PUBLISH_S),
@@ -84,7 +84,7 @@ def _touched(ws: Workspace, runs: int) -> Workspace:
     return ws
 
 
-def _write(ws: Workspace, i: int) -> None:
+def write_run(ws: Workspace, i: int) -> None:
     """One finished run."""
     rng = random.Random(i)
     run = ws.run_dir(f"swarm-{i}", 0, f"{i:08x}")
@@ -92,10 +92,13 @@ def _write(ws: Workspace, i: int) -> None:
     parts = [rng.random() for _ in SOURCES]
     weights = {s: p / sum(parts) for s, p in zip(SOURCES, parts, strict=True)}
     began, end = 1.7e9 + i, {"steps": STEPS, "tokens": STEPS * 2048}
-    spec = {"model": {"d_model": 64, "n_layers": 2}, "train": {"tokens": STEPS * 2048, "lr": 0.02}, "seed": 0}
-    draws = [{"source": s, "weight": w, "tokens": 10**5, "available": 10**6, "epochs": 0.1} for s, w in weights.items()]
+    spec: dict[str, Any] = {"model": {"d_model": 64, "n_layers": 2}, "seed": 0}
+    spec["train"] = {"tokens": STEPS * 2048, "lr": 0.02, "max_epochs": 4.0}
+    about_draw = {"tokens": 10**5, "available": 10**6, "epochs": 0.1, "licence": "CC0-1.0"}
+    draws = [{"source": s, "weight": w, **about_draw} for s, w in weights.items()]
     about = {"run_id": run.name, "name": f"swarm-{i}", "seed": 0, "key": f"{i:08x}", "sweep": "swarm", "spec": spec}
     about |= {"mixture": {"name": f"swarm-{i}", "weights": weights}, "n_params": 229696, "created_at": began}
+    about |= {"corpora": dict.fromkeys(SOURCES, "00000001"), "flops": 1e12}
     files: dict[str, Any] = {"run.json": about, "plan.json": {"tokens": STEPS * 2048, "draws": draws}}
     files["status.json"] = {"state": "finished", "step": STEPS, "heartbeat": began, **end}
     names = ["grad_norm", "loss/train", "lr", "tokens_per_s"]
