@@ -18,6 +18,8 @@ from mixlab.commands.options import CORES, AsJson, Device, Devices, DryRun, Over
 from mixlab.errors import MixlabError
 from mixlab.requeue import requeue_on_sigterm
 
+INTERRUPTED = 130  # exit code of Ctrl-C
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -48,9 +50,10 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: {e}\n")
         sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: finished runs are kept; the same command continues.\n")
-        sys.exit(130)
+    except SystemExit as e:
+        if e.code == INTERRUPTED:  # typer's word for Ctrl-C
+            sys.stderr.write("interrupted: what is finished is kept; the same command continues.\n")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mixlab … | head` is no error
 

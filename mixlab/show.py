@@ -4,6 +4,7 @@ Reads handles, rows and verdicts that others made; computes nothing.
 """
 
 import json
+import logging
 import math
 import sys
 import time
@@ -100,8 +101,17 @@ def progress() -> Iterator[Watcher]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    streams = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    loggers = [h for h in streams if h.stream is sys.stderr]
+    before = sys.stderr
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Watcher(bars)
+        for handler in loggers:
+            handler.setStream(sys.stderr)  # rich's while it draws: a message stands above the bars, not in them
+        try:
+            yield Watcher(bars)
+        finally:
+            for handler in loggers:
+                handler.setStream(before)
 
 
 def rehearsal(told: Sequence[Any], *, as_json: bool, devices: int = 1) -> None:

@@ -119,6 +119,8 @@ def run_all(
                 break
     except KeyboardInterrupt:
         grace = 0.0  # should a second one come while they stop
+        if busy := sum(w.task is not None for w in crew):
+            logger.warning("stopping with a checkpoint of each run (%d at work); asked again, they end at once", busy)
         _stop(crew)
         raise
     finally:
