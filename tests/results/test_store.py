@@ -205,24 +205,6 @@ def test_a_source_tells_its_licence_and_its_stages_in_their_order(ws, make_run, 
     assert list(drawn.itertuples(index=False, name=None)) == [(0, 0.0), (1, 0.8)]
 
 
-def test_a_source_tells_its_licence_and_its_stages_in_their_order(ws, make_run, make_source):
-    make_source()
-    raw = {"source": "wiki", "licence": "MIT", "licence_url": "https://example.org/mit"}
-    dedup = {"per_source": {"wiki": {"docs_in": 11, "removed": 1}}, "built_s": 2.0}
-    for stage, name, told in (("raw", "wiki", raw), ("dedup", "pool", dedup)):
-        (ws.artefact(stage, name, "0a0b0c0e")).mkdir(parents=True)
-        write_json(ws.artefact(stage, name, "0a0b0c0e") / "manifest.json", told)
-    store = Store.open(ws)
-    assert store.sources()["licence_url"].tolist() == ["https://example.org/mit"]
-    stages = store.sql("SELECT stage, docs_in, docs_out FROM filter_stage ORDER BY stage_idx")
-    assert list(stages.itertuples(index=False, name=None)) == [("clean", 14, 11), ("dedup", 11, 10)]
-    run = make_run("even")
-    for line in read_rows(run / "samples.jsonl"):
-        append_line(run / "samples.jsonl", {**line, "temperature": 0.0})
-    drawn = store.sql("SELECT DISTINCT draw, temperature FROM sample ORDER BY draw")
-    assert list(drawn.itertuples(index=False, name=None)) == [(0, 0.0), (1, 0.8)]
-
-
 def test_no_other_runs_files_are_read_than_those_asked_for(ws, make_run):
     even, odd = make_run("even"), make_run("odd", 1)
     for name in ("metrics", "scores", "samples"):  # whoever reads one of these fails
