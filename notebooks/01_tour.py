@@ -51,16 +51,15 @@ runs.sort_values("bpb_macro")[["run_id", *(c for c in runs if c.startswith(("w_"
 # The mixes, and how one run learned. A source that gets few tokens is learned late.
 
 # %%
-names = dict(zip(runs["run_id"], runs["mixture"] + " s" + runs["seed"].astype(str), strict=True))
-shares = lab.mixes(list(names)).rename(index=names).rename_axis("run").reset_index()
+shares = lab.mixes(list(runs["run_id"])).rename_axis("run").reset_index()
 long = shares.melt("run", var_name="source", value_name="weight")
 sources = sorted(long["source"].unique())
 charts.weights(long, sources)
 
 # %%
-one = next(run for run, name in names.items() if name == "library s0")
+one = next(run for run in runs["run_id"] if run.startswith("library-s0-"))
 curves = lab.scores([one], final=False)
-curves = curves.loc[curves["task"].str.startswith("bpb/")].assign(run=names[one])
+curves = curves.loc[curves["task"].str.startswith("bpb/")].assign(run=one)
 curves["domain"] = curves["task"].str.removeprefix("bpb/")
 charts.run_bpb(curves, sources)
 

@@ -111,7 +111,13 @@ def extremes(lines: pd.DataFrame, spans: int = SPANS) -> pd.DataFrame:
 
 
 def weights(mixes: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
-    """Mixtures as bars of 100 %, a bar a run. `mixes` is long: run, source, weight (share of training tokens, 0-1)."""
+    """Mixtures as bars of 100 %, a bar a run. `mixes` is long: run, source, weight (share of training tokens, 0-1).
+
+    ValueError: a run has two weights of one source, which would be drawn as one bar of 200 %.
+    """
+    if mixes.duplicated(["run", "source"]).any():
+        twice = mixes.loc[mixes.duplicated(["run", "source"]), "run"].iloc[0]
+        raise ValueError(f"two mixes are called '{twice}': name each bar differently, such as by its run_id")
     known = colours(sources)
     names = list(dict.fromkeys(mixes["run"]))
     said = "; ".join(_said_mix(name, mixes) for name in names[:4])

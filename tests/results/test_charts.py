@@ -33,6 +33,11 @@ def test_a_source_has_one_colour_on_every_chart():
     assert len(set(charts.OKABE_ITO)) == 8
 
 
+def test_two_mixes_of_one_name_are_not_drawn_as_one_bar():
+    with pytest.raises(ValueError, match="two mixes are called 'a'"):
+        charts.weights(pd.concat([MIXES, MIXES]), SOURCES)
+
+
 def test_a_run_looks_the_same_on_charts_side_by_side():
     one, other = (charts.domain_bpb(SCORES, d, ["a s0", "b s0"]).to_dict() for d in ("macro", "wiki"))
     assert scale_of(one) == scale_of(other)
