@@ -1,4 +1,4 @@
-"""`mixlab runs star · tag · note · archive · cancel · retry · clone`: what a person does with a run that is there."""
+"""`mixlab runs star · tag · note · vote · archive · cancel · retry · clone`: what is done with a run that is there."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +43,36 @@ def note(run_id: str, text: Annotated[str, typer.Argument(help="Replaces the not
     (run,) = _folders([run_id])
     annotations.note(run, text)
     _say(run)
+
+
+@app.command("vote")
+def vote(
+    prompt: Annotated[str, typer.Argument(help="The prompt, as it stands on the page Vibes.")],
+    texts: Annotated[
+        list[str], typer.Argument(help="The better text, then the others: RUN (its last step), RUN@STEP.")
+    ],
+    temperature: Annotated[float, typer.Option(help="At which the texts were drawn; 0: greedily.")] = 0.0,
+    tie: Annotated[bool, typer.Option("--tie", help="No difference between any two of them.")] = False,
+) -> None:
+    """Votes for what one run wrote to a prompt against what others did, as the app's page Vibes does."""
+    from mixlab import show
+    from mixlab.results import vibes
+    from mixlab.results.store import Store
+    from mixlab.workspace import Workspace
+
+    ws = Workspace.open()
+    found = []
+    for name in texts:
+        run, at, step = name.partition("@")
+        run_id = show.folder(ws, run).name
+        samples = Store.open(ws).samples([run_id])
+        found.append(vibes.text_of(f"{run_id}{at}{step}", prompt, temperature, samples))
+    vibes.vote(ws, prompt, temperature, found, None if tie else found[0])
+    tally = vibes.tally(vibes.votes(Store.open(ws))).set_index("run_id")
+    for run_id in dict.fromkeys(run for run, _ in found):
+        if run_id in tally.index:
+            told = tally.loc[run_id]
+            show.say(f"{run_id}: won {told['won']}, lost {told['lost']}, tied {told['tied']}: {told['said']}")
 
 
 @app.command("archive")

@@ -85,6 +85,37 @@ def vote(
             append_line(path, line)
 
 
+def words_of(prompt: str, temperature: float, texts: Sequence[Text], best: Text | None) -> list[str]:
+    """The command that casts this vote.
+
+    >>> words_of("Once", 0.8, [("a-s0", 9), ("b-s0", 9)], ("b-s0", 9))
+    ['runs', 'vote', '--temperature', '0.8', 'Once', 'b-s0@9', 'a-s0@9']
+    """
+    order = sorted(set(texts), key=lambda text: (text != best, text))
+    options = ["--temperature", f"{temperature:g}"] if temperature else []
+    options += [] if best else ["--tie"]
+    options += ["--"] if prompt.startswith("-") else []
+    return ["runs", "vote", *options, prompt, *(f"{run}@{step}" for run, step in order)]
+
+
+def text_of(name: str, prompt: str, temperature: float, samples: pd.DataFrame) -> Text:
+    """The text that `RUN@STEP` (or `RUN`: its last step) names among the samples of that run.
+
+    ConfigError where the run wrote nothing to this prompt, at this temperature or at this step: says what there is.
+    """
+    run, _, step = name.partition("@")
+    for column, value, option in (("prompt", prompt, "the prompt"), ("temperature", temperature, "--temperature")):
+        known = sorted(set(samples[column]))
+        samples = samples.loc[samples[column] == value]
+        if samples.empty:
+            told = ", ".join(repr(k) for k in known) or "no samples at all"
+            raise ConfigError(f"{run} has no sample for {option} {value!r}. It has: {told}.")
+    steps = sorted({int(s) for s in samples["step"]})
+    if step and step not in map(str, steps):
+        raise ConfigError(f"{name}: there is no sample at step '{step}'. There are: {', '.join(map(str, steps))}.")
+    return str(samples["run_id"].iloc[0]), int(step) if step else steps[-1]
+
+
 def votes(store: Store) -> pd.DataFrame:
     """Every vote that holds: run_a, step_a, run_b, step_b, prompt (8 hex), author, value (of run_a)."""
     rows = store.sql("SELECT run_id, key, value FROM annotation WHERE kind = ? ORDER BY run_id, key", [KIND])

@@ -1,12 +1,15 @@
 """Compare, Explore, Advice and Vibes in three states: an empty lab, what the demo leaves, live and failed runs."""
 
 import json
+import shlex
 import shutil
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from mixlab.app import advising, drafts, mixing, parts
+from mixlab.commands import keep
 from mixlab.results.landscape import FEWEST_TO_FIT
 from tests.app.driver import said, show
 from tests.app.synthetic_lab import HOSTILE
@@ -124,6 +127,11 @@ def test_votes_are_blind_until_cast_and_are_counted(two_writers):
     assert sorted(tally["won"]) == [0, 1] and set(tally["said"]) == {"not distinguishable"}
     lines = (two_writers / "runs" / NATURAL / "annotations.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["vote"]
+    (shown,) = [c.value for c in at.code if c.value.startswith("mixlab runs vote ")]
+    told = CliRunner().invoke(keep.app, shlex.split(shown)[2:])
+    assert told.exit_code == 0 and "won 1, lost 0" in told.stdout, told.output
+    again = (two_writers / "runs" / NATURAL / "annotations.jsonl").read_text().splitlines()
+    assert [json.loads(line) | {"ts": 0} for line in again] == 2 * [json.loads(lines[0]) | {"ts": 0}]
     at.button(key="tie-1").click().run()
     assert list(at.dataframe[0].value["tied"]) == [1, 1]
 

@@ -37,6 +37,19 @@ def test_a_prompt_is_shown_where_every_text_answers_it():
     assert [list(t["texts"]) for t in both] == [[("a", 0), ("a", 9)]] * 2
 
 
+def test_a_text_is_found_by_run_step_prompt_and_temperature():
+    of_a = SAMPLES.loc[SAMPLES["run_id"] == "a"]
+    assert vibes.text_of("a", "Once", 0.8, of_a) == ("a", 9)
+    assert vibes.text_of("a@0", "def", 0.0, of_a) == ("a", 0)
+    for name, prompt, heat, says in (
+        ("a@5", "Once", 0.8, "There are: 0, 9"),
+        ("a", "Twice", 0.8, "'Once', 'def'"),
+        ("a", "Once", 0.5, "It has: 0.0, 0.8"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            vibes.text_of(name, prompt, heat, of_a)
+
+
 def test_the_order_hides_who_is_who_but_stays():
     texts = [("a", 9), ("b", 9), ("c", 9)]
     orders = {tuple(vibes.order(f"prompt {i}", texts)) for i in range(60)}

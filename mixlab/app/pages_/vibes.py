@@ -52,6 +52,7 @@ def cast(prompt: str, temperature: float, texts: list[vibes.Text], best: vibes.T
     """Stores a vote; an error is shown on the next run of the page."""
     try:
         vibes.vote(Workspace.open(), prompt, temperature, texts, best)
+        state["voted"] = vibes.words_of(prompt, temperature, texts, best)
     except Exception as error:  # noqa: BLE001  # a callback has no place to draw on
         state["vote_error"] = error
 
@@ -98,6 +99,10 @@ else:
         column_order=["run", "won", "lost", "tied", "share", "lo", "hi", "said"],
     )  # fmt: skip
     st.caption("Shares of the votes that decided, with Wilson's 95 % interval: one half inside is no preference.")
+if "voted" in state:
+    parts.command(state["voted"], "Your last vote in a shell, the better text first:")
+else:
+    parts.command(["runs", "vote", "PROMPT", "BEST", "OTHER"], "A vote in a shell, the better text first:")
 parts.command(verdicts.VOTES_COMMAND, "The votes in a shell (they lie in annotations.jsonl of the runs):")
 
 with st.expander("Edit the prompts"):
