@@ -105,8 +105,17 @@ def start_app(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 85
     import subprocess
 
     from mixlab.app.launch import command
+    from mixlab.commands.sweep import publish
+    from mixlab.workspace import Workspace
 
-    sys.exit(subprocess.run(command(port)).returncode)
+    with subprocess.Popen(command(port)) as server:
+        ws = Workspace.open()
+        if ws.runs():
+            publish(ws)  # while the server starts: pages read an index that is old, or of an older mixlab, run by run
+        try:
+            sys.exit(server.wait())
+        except KeyboardInterrupt:  # the way to end an app; jobs go on
+            sys.exit(130)
 
 
 @app.command()
