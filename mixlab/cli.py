@@ -114,8 +114,8 @@ def start_app(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 85
             publish(ws)  # while the server starts: pages read an index that is old, or of an older mixlab, run by run
         try:
             sys.exit(server.wait())
-        except KeyboardInterrupt:  # the way to end an app; jobs go on
-            sys.exit(130)
+        except KeyboardInterrupt:
+            sys.exit(0)  # the way to end an app; its jobs go on
 
 
 @app.command()
