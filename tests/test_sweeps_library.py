@@ -25,7 +25,7 @@ def test_the_library_is_complete():
 def test_a_sweep_is_composed_as_it_stands(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     head = (ROOT / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8")
-    assert all(f"# {word}:" in head for word in ("Question", "Expected", "Cost"))
+    assert all(f"# {word}:" in head for word in ("Question", "Expected", "Cost", "Answer"))
     specs = expand(name, [], ROOT)
     assert len(specs) == RUNS[name] == len({repr(canonical(s)) for s in specs})
     for spec in specs:
