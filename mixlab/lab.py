@@ -32,7 +32,7 @@ ENDINGS = {"tokens": "tokens", "bytes": "bytes", "docs": "documents", "s": "seco
 class Lab:
     """A read-only lab. Holds no handle: usable from several threads, and each call sees what is on disk now.
 
-    Units stand in each frame's `attrs["units"]`: column -> unit.
+    Units stand in each frame's `attrs["units"]`: column -> unit. `lab` in the examples is `mixlab.open()`.
     """
 
     ws: Workspace
@@ -50,6 +50,10 @@ class Lab:
 
         `where`: a condition in SQL, such as `"state = 'finished' AND seed = 0"`. `only_differing`: without the columns
         in which all these runs agree. ConfigError if the condition cannot be read.
+
+        ```python
+        lab.runs("state = 'finished' AND seed = 0").sort_values("bpb_macro")[["run_id", "bpb_macro"]]
+        ```
         """
         store = Store.open(self.ws)
         found = store.query(f"SELECT * FROM run_wide WHERE {where or 'true'} ORDER BY created_at, run_id")
@@ -58,26 +62,52 @@ class Lab:
         return with_units(found)
 
     def metrics(self, runs: Sequence[str] | None = None, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Numbers logged while training, long: `run_id, name, step, tokens, time_utc, value`; None: all of them."""
+        """Numbers logged while training, long: `run_id, name, step, tokens, time_utc, value`; None: all of them.
+
+        ```python
+        losses = lab.metrics(names=["loss/train"])
+        losses.pivot_table(index="tokens", columns="run_id", values="value").tail(3)
+        ```
+        """
         return with_units(Store.open(self.ws).metrics(runs, names))
 
     def scores(self, runs: Sequence[str] | None = None, *, final: bool = True) -> pd.DataFrame:
         """What evaluation said, long: `run_id, task, metric, step, value, stderr, n_items, …`.
 
         `final=False`: the live evaluations during training too.
+
+        ```python
+        scores = lab.scores()
+        scores.loc[scores["metric"] == "bpb"].pivot(index="run_id", columns="task", values="value")
+        ```
         """
         return with_units(Store.open(self.ws).scores(runs, final))
 
     def samples(self, runs: Sequence[str] | None = None) -> pd.DataFrame:
-        """What the models wrote: `run_id, step, prompt_id, prompt, output, …`. Untrusted text."""
+        """What the models wrote: `run_id, step, prompt_id, prompt, output, …`. Untrusted text.
+
+        ```python
+        lab.samples().groupby("run_id")[["prompt", "output"]].last()
+        ```
+        """
         return with_units(Store.open(self.ws).samples(runs))
 
     def sources(self) -> pd.DataFrame:
-        """One row a prepared source: `source, licence, language, docs, bytes, tokens, …`."""
+        """One row a prepared source: `source, licence, language, docs, bytes, tokens, …`.
+
+        ```python
+        lab.sources().set_index("source")[["docs", "bytes", "tokens"]]
+        ```
+        """
         return with_units(Store.open(self.ws).sources())
 
     def mixes(self, runs: Sequence[str] | None = None) -> pd.DataFrame:
-        """A row a run (index `run_id`), a column a source: shares of training tokens; each row sums to 1."""
+        """A row a run (index `run_id`), a column a source: shares of training tokens; each row sums to 1.
+
+        ```python
+        (100 * lab.mixes()).round(1)  # per cent
+        ```
+        """
         found = Store.open(self.ws).sql("SELECT run_id, source, weight_frac FROM mix_component")
         if runs is not None:
             self._known(runs)
@@ -88,7 +118,12 @@ class Lab:
         return table
 
     def leaderboard(self) -> pd.DataFrame:
-        """One row a mix of finished runs, best first: mean and standard deviation of macro bits per byte over seeds."""
+        """One row a mix of finished runs, best first: mean and standard deviation of macro bits per byte over seeds.
+
+        ```python
+        lab.leaderboard().head(3)
+        ```
+        """
         return with_units(self.sql("SELECT * FROM leaderboard"))
 
     def diff(self, a: str, b: str) -> pd.DataFrame:
@@ -96,6 +131,11 @@ class Lab:
 
         Settings first, then shares (`w_<source>`), then final scores (`bpb_<source>`). MissingError, with the nearest
         name, if there is no such run.
+
+        ```python
+        one, other, *_ = lab.runs("state = 'finished'")["run_id"]
+        lab.diff(one, other)
+        ```
         """
         self._known([a, b])
         store = Store.open(self.ws)
@@ -120,7 +160,12 @@ class Lab:
         return found
 
     def retention(self, source: str | None = None) -> pd.DataFrame:
-        """What the newest cleaning of each source left after each rule: `source, step, docs, bytes, tokens`."""
+        """What the newest cleaning of each source left after each rule: `source, step, docs, bytes, tokens`.
+
+        ```python
+        lab.retention().pivot(index="step", columns="source", values="bytes")
+        ```
+        """
         return with_units(atlas.waterfall(cleaned_sources(self.ws, source)))
 
     def documents(self, source: str, *, kept: bool = True, rule: str | None = None, n: int = 50) -> pd.DataFrame:
@@ -128,6 +173,10 @@ class Lab:
 
         `rule`: only those that this rule would drop. Which ones: the first by a hash of the id, so the same each time
         and no special place in the source. The text is the raw one, and untrusted. ConfigError for an unknown rule.
+
+        ```python
+        lab.documents("notes", kept=False, n=5)[["reason", "text"]]
+        ```
         """
         told = cleaned_sources(self.ws, source)[0]
         chosen = _verdicts(told, kept, rule)
@@ -141,7 +190,12 @@ class Lab:
         return found.reset_index(drop=True)
 
     def sql(self, query: str, params: Sequence[Any] | None = None) -> pd.DataFrame:
-        """The answer to a query over the tables and views of docs/store-and-sweeps.md, live runs included."""
+        """The answer to a query over the tables and views of docs/store-and-sweeps.md, live runs included.
+
+        ```python
+        lab.sql("SELECT mixture, bpb_macro FROM run_wide WHERE seed = ? ORDER BY bpb_macro LIMIT 3", [0])
+        ```
+        """
         store = Store.open(self.ws)
         return with_units(store.sql(query, params) if params else store.query(query))
 

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -28,7 +29,7 @@ from mixlab.eval import suites, tasks
 from mixlab.lab import Lab
 from mixlab.mix import budget, designs, export
 from mixlab.model import attention
-from mixlab.results import marks, schema
+from mixlab.results import charts, charts_compare, charts_data, charts_explore, landscape, marks, schema, versus
 from mixlab.results.store import Store
 from mixlab.train import optim
 from mixlab.workspace import Workspace
@@ -233,6 +234,20 @@ def _python() -> Iterator[str]:
     for name, method in vars(Lab).items():
         if not name.startswith("_") and inspect.isfunction(method):
             yield from ("", f"### lab.{name}{_signature(method)}", "", inspect.getdoc(method) or "")
+    yield from ("", "## Beside the lab", "", "What the notebooks draw and fit with; frames in, charts or fits out.")
+    for module in BESIDE:
+        yield from ("", f"### {module.__name__}", "")
+        yield from _table(("name", "what it gives"), _docs(public_functions(module)))
+
+
+BESIDE = (charts, charts_compare, charts_data, charts_explore, landscape, versus, fits)
+"""Modules that scripts and notebooks may import, beside `mixlab` itself."""
+
+
+def public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Name -> function of those that a module defines for others, in its order."""
+    told = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
+    return {name: function for name, function in told.items() if not name.startswith("_")}
 
 
 def _signature(function: Callable[..., Any]) -> str:

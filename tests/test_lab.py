@@ -1,13 +1,18 @@
 """`mixlab.open()`: a lab as frames, for notebooks."""
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
 
 import mixlab
 from mixlab.errors import ConfigError, MissingError
+from mixlab.lab import Lab
 from tests.app.synthetic_lab import SOURCES, make_lab
 from tests.conftest import documents, write_source
 from tests.conftest import mixlab as command
@@ -68,26 +73,49 @@ def test_threads_get_the_answer_of_one(lab):
         assert all(frame.equals(alone) for frame in pool.map(lambda _: lab.runs(), range(12)))
 
 
+EXAMPLES = {
+    name: re.findall(r"^```python\n(.*?)^```", inspect.getdoc(method) or "", re.MULTILINE | re.DOTALL)
+    for name, method in vars(Lab).items()
+    if inspect.isfunction(method) and not name.startswith("_")
+}
+OF_TEXT = ("documents", "retention")
+
+
+def shown(name: str, lab: Lab) -> pd.DataFrame:
+    """What a notebook shows of a method's example: the value of its last line."""
+    (code,) = EXAMPLES[name]
+    *before, last = ast.parse(code).body
+    names = {"lab": lab}
+    exec(compile(ast.Module(before, []), name, "exec"), names)
+    return eval(ast.unparse(last), names)
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in OF_TEXT])
+def test_the_example_of_a_method_runs(lab, name):
+    assert not shown(name, lab).empty or name == "sources"  # nothing was prepared in this lab
+
+
 def test_documents_and_retention_tell_what_cleaning_did(project):
     pages = [
         {**doc, "text": doc["text"][:-1] + (" {." if i % 3 == 0 else ".")}
         for i, doc in enumerate(documents("prose", 30))
     ]
-    write_source(project, "pages", pages)
-    told = command("data", "prepare", "source=[pages]", "cleaning=c4", "tokenizer=bytes", "holdout.min_docs=4")
+    write_source(project, "notes", pages)
+    told = command("data", "prepare", "source=[notes]", "cleaning=c4", "tokenizer=bytes", "holdout.min_docs=4")
     assert told.returncode == 0, told.stderr
     lab = mixlab.open()
-    kept, dropped = lab.documents("pages"), lab.documents("pages", kept=False)
+    kept, dropped = lab.documents("notes"), lab.documents("notes", kept=False)
     assert (len(kept), len(dropped)) == (20, 10)
     assert kept["reason"].isna().all() and all("{" in text for text in dropped["text"])
     rule = dropped["reason"].iloc[0]
-    assert lab.documents("pages", kept=False, rule=rule, n=5)["id"].tolist() == dropped["id"].tolist()[:5]
-    assert lab.documents("pages", rule=rule).empty
+    assert lab.documents("notes", kept=False, rule=rule, n=5)["id"].tolist() == dropped["id"].tolist()[:5]
+    assert lab.documents("notes", rule=rule).empty
     with pytest.raises(ConfigError, match="no rule 'badwrd'"):
-        lab.documents("pages", rule="badwrd")
-    steps = lab.retention("pages")
+        lab.documents("notes", rule="badwrd")
+    steps = lab.retention("notes")
     assert (steps["docs"].iloc[0], steps["docs"].iloc[-1]) == (30, 20)
     assert steps.attrs["units"]["bytes"] == "bytes"
+    assert list(shown("retention", lab).columns) == ["notes"] and len(shown("documents", lab)) == 5
 
 
 def test_no_lab_is_said_with_the_way_out(tmp_path):

@@ -1,5 +1,6 @@
 """The notebooks: each pair says the same, holds no outputs, and runs from top to bottom on a lab that it makes."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from tests import reference
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -19,6 +22,22 @@ def test_each_pair_says_the_same_and_holds_no_outputs():
         paired, script = (jupytext.read(p) for p in (path, path.with_suffix(".py")))
         assert [(c.cell_type, c.source) for c in paired.cells] == [(c.cell_type, c.source) for c in script.cells]
         assert not any(c.get("outputs") or c.get("execution_count") for c in paired.cells), f"{path.name}: outputs"
+
+
+def test_they_use_what_the_reference_names():
+    """The public API alone: `mixlab.open()`, and the charts and fits of docs/reference/python.md."""
+    public = {f"{m.__name__}.{name}" for m in reference.BESIDE for name in reference.public_functions(m)}
+    modules = {m.__name__ for m in reference.BESIDE}
+    for path in NOTEBOOKS:
+        tree = list(ast.walk(ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))))
+        imports = [(n.module, a.name) for n in tree if isinstance(n, ast.ImportFrom) for a in n.names]
+        ours = {name: f"{module}.{name}" for module, name in imports if str(module).startswith("mixlab")}
+        assert {*ours.values()} <= modules | public, path.name
+        for node in tree:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours:
+                assert f"{ours[node.value.id]}.{node.attr}" in public or node.attr.isupper(), (
+                    f"{path.name}: {node.attr}"
+                )
 
 
 @pytest.mark.slow
