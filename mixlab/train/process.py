@@ -36,6 +36,7 @@ def prepare_process(spec: TrainSpec, device: torch.device) -> None:
     """Threads, repeatable kernels, and memory that is kept between steps."""
     torch.set_num_threads(spec.threads)
     if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's: a GPU of its own for each process
         from torch._dynamo import config as dynamo_config  # seconds to load, GPU runs only
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

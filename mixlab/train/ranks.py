@@ -6,12 +6,15 @@ is the same arithmetic on every rank, so all of them stay equal to the bit.
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from mixlab.errors import ConfigError
+
+PATIENCE = timedelta(hours=2)  # the others wait while rank 0 evaluates; NCCL's own ten minutes would end the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +73,5 @@ def join(device: torch.device, rows: int) -> Ranks:
             "start fewer."
         )
     if here.ranks > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return here

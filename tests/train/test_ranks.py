@@ -29,7 +29,7 @@ class Sliced(FakeLoader):
         return ids[at], source[at]
 
 
-def launch(out, ranks):
+def launch(out, ranks, device):
     """This file as a script, by torchrun."""
     command = [
         sys.executable,
@@ -39,22 +39,28 @@ def launch(out, ranks):
         f"--nproc-per-node={ranks}",
         __file__,
         out,
+        device,
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=240)
 
 
-def test_two_ranks_equal_one_to_1e_6(tmp_path):
-    run(tmp_path / "one", Sliced(STEPS), SPEC)
-    done = launch(tmp_path / "two", 2)
+TWO_GPUS = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its compiler
+@pytest.mark.parametrize(("device", "close"), [("cpu", 1e-6), pytest.param("cuda", 1e-5, marks=TWO_GPUS)])
+def test_two_ranks_equal_one(tmp_path, device, close):
+    run(tmp_path / "one", Sliced(STEPS), replace(SPEC, device=device))
+    done = launch(tmp_path / "two", 2, device)
     assert done.returncode == 0, done.stderr[-2000:]
     for name in ("model", "optimizer"):
         one, two = (load_file(tmp_path / d / "checkpoint" / f"{name}.safetensors") for d in ("one", "two"))
         assert one.keys() == two.keys()
-        assert max((one[k] - two[k]).abs().max().item() for k in one) < 1e-6
+        assert max((one[k] - two[k]).abs().max().item() for k in one) < close
     one, two = (read_lines(tmp_path / d / "metrics.jsonl") for d in ("one", "two"))
     assert [r["step"] for r in one] == [r["step"] for r in two]  # one writer
-    assert all(abs(a["m"]["loss/train"] - b["m"]["loss/train"]) < 1e-6 for a, b in zip(one, two, strict=True))
+    assert all(abs(a["m"]["loss/train"] - b["m"]["loss/train"]) < close for a, b in zip(one, two, strict=True))
 
 
 def test_more_ranks_than_rows_are_refused(tmp_path, monkeypatch):
@@ -101,4 +107,4 @@ def test_compiled_blocks_train_the_same_model(tmp_path):
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), Sliced(STEPS), SPEC)
+    run(Path(sys.argv[1]), Sliced(STEPS), replace(SPEC, device=sys.argv[2]))
