@@ -17,9 +17,10 @@ def leaderboard(lines: Sequence[Any], metric: str, *, as_json: bool) -> None:
     for x in lines:
         behind = "default" if x.behind is None else f"{x.behind[0]:+.3f} to {x.behind[1]:+.3f}"
         figures = (x.spearman, x.kendall, x.top_quarter, x.decision_accuracy, x.coverage_80)
-        rows.append((f"{x.method}", x.n, *(f"{v:.3f}" for v in figures), x.regret_at_1, x.regret_at_5, behind))
+        cells = ("" if v is None else f"{v:.3f}" for v in figures)
+        rows.append((x.method, x.n, x.judged_on or "same", *cells, x.regret_at_1, x.regret_at_5, behind))
     shares = ("Spearman", "Kendall", "top quarter", "decisions", "80 % holds")
-    columns = ("method", "runs", *shares, "regret@1", "regret@5", "behind")
+    columns = ("method", "runs", "judged on", *shares, "regret@1", "regret@5", "behind")
     note = "behind: Spearman of the default minus this one's, 95 % by paired bootstrap over mixes"
     table(f"Unseen mixes, {metric}", columns, rows, note=note)
 

@@ -3,12 +3,13 @@
 The tables are advise/tables.py's; every method sees the same subsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from mixlab.advise.fits import DEFAULT, METHODS, PREFIX, fit, sources_of
+from mixlab.advise.fits import DEFAULT, METHODS, PREFIX, Fit, fit
 from mixlab.advise.tables import Tables, read
 from mixlab.advise.validation import Z80, decision_accuracy, kendall, spearman
 from mixlab.errors import ConfigError, nearest
@@ -22,10 +23,15 @@ DRAWS = 1000  # of the paired bootstrap
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One method with one number of runs: means over the subsets, in the metric's unit where not a share."""
+    """One method with one number of runs, judged on one size of model: means over the subsets.
+
+    In the metric's unit where not a share.
+    """
 
     method: str
     n: int
+    judged_on: str | None
+    """Size of the models that were foretold, as its file names it; None: that of the runs it learned from."""
     spearman: float
     kendall: float
     top_quarter: float
@@ -33,7 +39,8 @@ class Line:
     regret_at_5: float
     decision_accuracy: float
     """Of pairs further apart than two sds of the noise."""
-    coverage_80: float
+    coverage_80: float | None
+    """None for models of another size: their losses lie elsewhere, only their ranks are foretold."""
     behind: tuple[float, float] | None
     """95 % interval of the default's Spearman minus this one's (paired bootstrap over mixes); None: the default."""
 
@@ -41,26 +48,39 @@ class Line:
 def leaderboard(
     tables: Tables, metric: str, sizes: Sequence[int], methods: Sequence[str], *, subsets: int = 3, noise: float = 0.0
 ) -> list[Line]:
-    """One line per method and number of runs (a learning curve), the default first. ConfigError: unknown name."""
+    """One line per number of runs (a learning curve), size of model and method, the default first.
+
+    ConfigError: unknown name.
+    """
     if metric not in tables.metrics:
         raise ConfigError(f"the table has no metric '{metric}'.{nearest(metric, tables.metrics)}")
     for m in methods:
         if m not in METHODS:
             raise ConfigError(f"there is no fitting method '{m}'.{nearest(m, METHODS)}")
-    weights = tables.test[[PREFIX + s for s in sources_of(tables.train)]].to_numpy(float)
-    truth = tables.test[metric].to_numpy(float)
     lines = []
     for n in sorted({min(n, len(tables.train)) for n in sizes}):
         picks = [np.random.RandomState(FIRST_SEED + r).permutation(len(tables.train))[:n] for r in range(subsets)]
-        guessed = {
-            m: [fit(tables.train.iloc[rows], metric, m).predict(weights) for rows in picks]
-            for m in dict.fromkeys([DEFAULT, *methods])
-        }
-        best = [mean for mean, _ in guessed[DEFAULT]]
-        for m, predictions in guessed.items():
-            behind = None if m == DEFAULT else paired_bootstrap(truth, best, [mean for mean, _ in predictions])
-            figures = np.mean([judge(truth, mean, sd, noise) for mean, sd in predictions], axis=0)
-            lines.append(_line(m, n, figures.tolist(), behind))
+        named = dict.fromkeys([DEFAULT, *methods])
+        fits = {m: [fit(tables.train.iloc[rows], metric, m) for rows in picks] for m in named}
+        for size, unseen in {None: tables.test, **tables.larger}.items():
+            if metric in unseen.columns:
+                lines += _judged(fits, n, size, unseen, metric, noise)
+    return lines
+
+
+def _judged(
+    fits: Mapping[str, Sequence[Fit]], n: int, size: str | None, unseen: pd.DataFrame, metric: str, noise: float
+) -> list[Line]:
+    """One line a method, on the unseen mixes that have a value."""
+    unseen = unseen.loc[np.isfinite(unseen[metric].to_numpy(float))]
+    weights = unseen[[PREFIX + s for s in fits[DEFAULT][0].sources]].to_numpy(float)
+    truth, lines = unseen[metric].to_numpy(float), []
+    guessed = {m: [f.predict(weights) for f in told] for m, told in fits.items()}
+    best = [mean for mean, _ in guessed[DEFAULT]]
+    for m, predictions in guessed.items():
+        behind = None if m == DEFAULT else paired_bootstrap(truth, best, [mean for mean, _ in predictions])
+        figures = np.mean([judge(truth, mean, sd, noise) for mean, sd in predictions], axis=0)
+        lines.append(_line(m, n, size, figures.tolist(), behind))
     return lines
 
 
@@ -84,17 +104,18 @@ def paired_bootstrap(truth: np.ndarray, a: Sequence[np.ndarray], b: Sequence[np.
     return float(low), float(high)
 
 
-def _line(method: str, n: int, figures: Sequence[float], behind: tuple[float, float] | None) -> Line:
+def _line(method: str, n: int, size: str | None, figures: Sequence[float], behind: tuple[float, float] | None) -> Line:
     rho, top, one, five, decided, covered, tau = figures
     return Line(
         method=method,
         n=n,
+        judged_on=size,
         spearman=rho,
         kendall=tau,
         top_quarter=top,
         regret_at_1=one,
         regret_at_5=five,
         decision_accuracy=decided,
-        coverage_80=covered,
+        coverage_80=covered if size is None else None,
         behind=behind,
     )

@@ -1,11 +1,12 @@
 """Tables of runs that others trained, as they are: RegMix's and Olmix's files, a row a run.
 
-Reads RegMix (`train_mixture*.csv` + `train_*loss*.csv`, the same for `test`, joined on `index`) and Olmix (`ratios.csv`
-+ `metrics.csv`, joined on their common id columns). What is wrong with a cell is told with file, line and column.
+Reads RegMix (`train_mixture_1m.csv` + `train_pile_loss_1m.csv`, the same for `test` and for other sizes of model than
+1m, joined on `index`) and Olmix (`ratios.csv` + `metrics.csv`, joined on their common id columns). What is wrong with a
+cell is told with file, line and column.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mixlab.errors import ConfigError, MissingError
 from mixlab.seeds import generator
 
 IDS = ("run", "name", "index", "run_id")
+MIXTURE = "mixture"  # RegMix's word for a file of weights: {train,test}_mixture_{size}.csv
 WEIGHT = "a weight: a number from 0 up"
 UNSEEN = 1 / 3  # share of the runs kept for judging where a table has no test part
 
@@ -32,6 +34,9 @@ class Tables:
     """Rows of either file whose id the other one lacks: they are in no frame."""
     is_parted: bool = False
     """True if `test` has files of its own, with ids of its own."""
+    larger: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Size in the file's name, such as 60m -> runs of that size, where the folder has test files of others than the
+    runs to learn from. Their scores cannot be set beside those of `test`; ranks can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,20 +66,20 @@ def read(folder: Path) -> Tables:
     """The tables in a folder. MissingError: neither layout is there. ConfigError: a cell that cannot be."""
     if (folder / "ratios.csv").exists() and (folder / "metrics.csv").exists():
         return _halves(_joined(folder / "ratios.csv", folder / "metrics.csv"))
-    mixes = sorted(folder.glob("train_mixture*.csv"))
+    mixes = sorted(folder.glob(f"train_{MIXTURE}*.csv"))
     if not mixes:
         raise MissingError(
             f"{folder} holds neither RegMix's train_mixture*.csv nor Olmix's ratios.csv and metrics.csv. "
             "Give the folder of one of the two layouts."
         )
     train = _joined(mixes[0], _losses(folder, "train", mixes[0]))
-    unseen = folder / mixes[0].name.replace("train_", "test_")
-    if not unseen.exists():
-        return _halves(train)
-    test = _joined(unseen, _losses(folder, "test", unseen))
-    metrics = tuple(m for m in train.metrics if m in test.metrics)
-    lost = train.unmatched + test.unmatched
-    return Tables(train=train.train, test=test.train, metrics=metrics, unmatched=lost, is_parted=True)
+    judges = {_size(p): _joined(p, _losses(folder, "test", p)) for p in sorted(folder.glob(f"test_{MIXTURE}*.csv"))}
+    own = judges.pop(_size(mixes[0]), None)
+    told = _halves(train) if own is None else _parted(train, own)
+    larger = {size.lstrip("_"): part.train for size, part in judges.items()}
+    for size, frame in {"of the same size": told.test, **larger}.items():
+        _check_sources(folder, told.train, frame, size)
+    return replace(told, larger=larger)
 
 
 def arrivals(told: Tables) -> list[Arrival]:
@@ -91,11 +96,36 @@ def arrivals(told: Tables) -> list[Arrival]:
     return found
 
 
+def _parted(train: Tables, test: Tables) -> Tables:
+    metrics = tuple(m for m in train.metrics if m in test.metrics)
+    lost = train.unmatched + test.unmatched
+    return Tables(train=train.train, test=test.train, metrics=metrics, unmatched=lost, is_parted=True)
+
+
+def _check_sources(folder: Path, train: pd.DataFrame, test: pd.DataFrame, size: str) -> None:
+    """ConfigError: mixes of other sources than those to learn from."""
+    ours, theirs = ({str(c) for c in frame.columns if str(c).startswith(PREFIX)} for frame in (train, test))
+    if ours != theirs:
+        odd = ", ".join(sorted(c.removeprefix(PREFIX) for c in ours ^ theirs))
+        raise ConfigError(f"{folder}: the test mixes ({size}) and those to learn from do not share the sources {odd}.")
+
+
+def _size(path: Path) -> str:
+    """What stands behind the word mixture in a file's name: `_1m`, or nothing."""
+    return path.stem.partition(MIXTURE)[2]
+
+
 def _losses(folder: Path, part: str, beside: Path) -> Path:
-    found = [p for p in sorted(folder.glob(f"{part}_*.csv")) if p != beside and "mixture" not in p.name]
-    if not found:
-        raise MissingError(f"{folder} has {beside.name} but no losses beside it (such as {part}_pile_loss_1m.csv).")
-    return found[0]
+    """The file of losses of the same part and size as a file of weights. MissingError: none, or only other sizes."""
+    size, files = _size(beside), sorted(folder.glob(f"{part}_*.csv"))
+    found = [p for p in files if MIXTURE not in p.name]
+    alike = [p for p in found if size and p.stem.endswith(size)]
+    if alike or (len(found) == 1 and len(files) == 2):  # the only losses beside the only weights, whatever their name
+        return (alike or found)[0]
+    have = f"; there are only {', '.join(p.name for p in found)}" if found else ""
+    raise MissingError(
+        f"{folder} has {beside.name} but no losses beside it (such as {part}_pile_loss{size}.csv){have}."
+    )
 
 
 def _joined(mixes: Path, scores: Path) -> Tables:
@@ -124,8 +154,9 @@ def _joined(mixes: Path, scores: Path) -> Tables:
 
 
 def _table(path: Path) -> pd.DataFrame:
+    """The file, but for columns without a name: row numbers that pandas wrote."""
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, usecols=lambda name: not name.startswith("Unnamed: "))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is no CSV that can be read: {e}. It wants a header and one line a run.") from e
 

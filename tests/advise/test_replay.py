@@ -32,7 +32,7 @@ def test_olmix_files_are_joined_by_id_and_normalised(olmix):
 
 
 def test_the_leaderboard_compares_methods_on_the_same_subsets(olmix):
-    lines = replay.leaderboard(replay.read(olmix[0]), "bpb_code", [16], ["ridge"], subsets=1)
+    lines = replay.leaderboard(replay.read(olmix[0]), "bpb_code", [10], ["ridge"], subsets=1)
     assert [x.method for x in lines] == ["gp-warped", "ridge"]
     best, plain = lines
     assert best.behind is None and plain.behind[0] <= best.spearman - plain.spearman <= plain.behind[1]
@@ -54,6 +54,36 @@ def test_regmix_files_need_their_losses(tmp_path):
         replay.read(tmp_path)
     pd.DataFrame({"index": [1], "train_the_pile_a": [1.0]}).to_csv(tmp_path / "train_mixture_1m.csv")
     with pytest.raises(MissingError, match="no losses beside it"):
+        replay.read(tmp_path)
+
+
+def regmix(folder, part, size, table, scale=1.0):
+    """RegMix's two files of one part and size, the row numbers of pandas among their columns."""
+    ids = pd.Series(range(len(table)), name="index")
+    mixes = table[[f"w_{s}" for s in SOURCES]].rename(columns=lambda c: "train_the_pile_" + c.removeprefix("w_"))
+    pd.concat([ids, mixes], axis=1).to_csv(folder / f"{part}_mixture_{size}.csv")
+    pd.concat([ids, scale * table[METRICS[:1]]], axis=1).to_csv(folder / f"{part}_pile_loss_{size}.csv")
+
+
+def test_test_files_of_every_size_are_joined_with_their_own_losses(tmp_path):
+    table = sweep(1, 40)[0]
+    regmix(tmp_path, "train", "1m", table.head(12))
+    for size, scale in (("1B", 0.5), ("1m", 1.0), ("60m", 0.7)):
+        regmix(tmp_path, "test", size, table.tail(20).reset_index(drop=True), scale)
+    told = replay.read(tmp_path)
+    assert [c for c in told.train.columns if c.startswith("w_")] == [f"w_{s}" for s in SOURCES]
+    assert list(told.larger) == ["1B", "60m"] and told.metrics == (METRICS[0],)
+    assert np.allclose(told.larger["1B"][METRICS[0]], 0.5 * told.test[METRICS[0]])
+    own, *larger = replay.leaderboard(told, METRICS[0], [12], [], subsets=1)
+    assert [x.judged_on for x in (own, *larger)] == [None, "1B", "60m"]
+    assert all((x.spearman, x.coverage_80) == (own.spearman, None) for x in larger)
+    assert larger[0].regret_at_1 == pytest.approx(0.5 * own.regret_at_1)
+    (tmp_path / "test_pile_loss_60m.csv").unlink()
+    with pytest.raises(MissingError, match=r"only test_pile_loss_1B\.csv, test_pile_loss_1m\.csv"):
+        replay.read(tmp_path)
+    pd.DataFrame({"index": [0], "train_the_pile_mail": [1.0]}).to_csv(tmp_path / "test_mixture_60m.csv")
+    pd.DataFrame({"index": [0], METRICS[0]: [1.0]}).to_csv(tmp_path / "test_pile_loss_60m.csv")
+    with pytest.raises(ConfigError, match="do not share the sources books, code, docs, mail, wiki"):
         replay.read(tmp_path)
 
 
