@@ -32,9 +32,7 @@ from mixlab.errors import ConfigError, nearest
 
 PREFIX = "w_"
 MIN_MIXES = 5  # distinct mixes below which nothing can be left out and still be learned from
-SINGLE_BELOW = (
-    50  # mixes below which intervals are corrected leaving one mix out: tenths would miss too much of the rest
-)
+SINGLE_BELOW = 50  # mixes below which intervals are corrected leaving one out: tenths would miss too much of the rest
 CLOSED_FORM_FROM = 200  # rows from which intervals are corrected by closed-form leave-one-out instead of refits
 CONSTANT = 1e-9  # relative spread below which a metric is the same in every run
 POINT = 0.01  # share moved by one point
@@ -164,7 +162,7 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
     """The metric of `table` as a function of the columns `w_<source>`; methods: see METHODS, and `default`.
 
     Rows with a missing metric or weight are dropped and counted. ConfigError: unknown metric or method, one source,
-    fewer than 5 distinct mixes, a metric that is the same in every run, negative weights.
+    fewer than 5 distinct mixes, a metric that is the same in every run, negative weights, words for numbers.
     """
     name = DEFAULT if method == "default" else method
     if name not in METHODS:
@@ -173,11 +171,10 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
     if metric not in table.columns:
         known = [str(c) for c in table.columns if not str(c).startswith(PREFIX)]
         raise ConfigError(f"the table of runs has no metric '{metric}'.{nearest(metric, known)}")
-    columns = table[[PREFIX + s for s in sources]].to_numpy(float)
-    values = table[metric].to_numpy(float)
+    columns = np.column_stack([_numbers(table, PREFIX + s) for s in sources])
+    values = _numbers(table, metric)
     usable = np.isfinite(values) & np.isfinite(columns).all(1)
-    dropped = int((~usable).sum())
-    _check_enough(columns[usable], values[usable], metric, sources, dropped)
+    _check_enough(columns, values, usable, metric, sources)
     weights = rows_of_weights(columns[usable], sources)
     losses = -values[usable] if higher_is_better else values[usable]
     learn, inputs = METHODS[name], weights
@@ -194,7 +191,7 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
         weights=weights,
         losses=losses,
         higher_is_better=higher_is_better,
-        dropped=dropped,
+        dropped=int((~usable).sum()),
         learn=learn,
         learned=learn(inputs, losses),
         inputs=inputs,
@@ -214,8 +211,11 @@ def sources_of(table: pd.DataFrame) -> tuple[str, ...]:
     return sources
 
 
-def rows_of_weights(weights: np.ndarray, sources: tuple[str, ...]) -> np.ndarray:
-    """Weights as an array (n, m) whose rows sum to one. ConfigError: columns, sign, a row of zeros."""
+def rows_of_weights(weights: np.ndarray | pd.DataFrame, sources: tuple[str, ...]) -> np.ndarray:
+    """Weights (a frame's by their names) as an array (n, m) whose rows sum to one. ConfigError: shape, signs, zeros."""
+    named = [PREFIX + s for s in sources]
+    if isinstance(weights, pd.DataFrame) and set(named) <= set(weights.columns):
+        weights = weights[named].to_numpy(float)
     rows = np.atleast_2d(np.asarray(weights, dtype=float))
     if rows.ndim != 2 or rows.shape[1] != len(sources):
         order = ", ".join(sources)
@@ -230,9 +230,30 @@ def rows_of_weights(weights: np.ndarray, sources: tuple[str, ...]) -> np.ndarray
     return rows / totals
 
 
-def _check_enough(weights: np.ndarray, values: np.ndarray, metric: str, sources: tuple[str, ...], dropped: int) -> None:
-    """ConfigError unless something can be learned from these rows."""
-    lost = f" ({dropped} runs without a value were left out)" if dropped else ""
+def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    """The column (n,), NaN where it holds nothing. ConfigError: words in it."""
+    told = table[column]
+    found = np.asarray(pd.to_numeric(told, errors="coerce"), float)
+    words = np.isnan(found) & told.notna().to_numpy()
+    if words.any():
+        row = int(words.argmax())
+        raise ConfigError(
+            f"column '{column}' of the table of runs holds '{told.iloc[row]}' in row {row}; "
+            "it wants numbers, or nothing where there is none."
+        )
+    return found
+
+
+def _check_enough(
+    columns: np.ndarray, values: np.ndarray, usable: np.ndarray, metric: str, sources: tuple[str, ...]
+) -> None:
+    """ConfigError unless something can be learned from the usable rows (n,)."""
+    unknown = ~np.isfinite(columns)
+    odd, mute = int(unknown.any(1).sum()), int((~np.isfinite(values) & ~unknown.any(1)).sum())
+    over = ", ".join(sources[i] for i in np.flatnonzero(unknown.any(0)))
+    told = [f"{mute} runs without a value"] * (mute > 0) + [f"{odd} runs without a share of {over}"] * (odd > 0)
+    lost = f" ({' and '.join(told)} were left out)" if told else ""
+    weights, values = columns[usable], values[usable]
     mixes = len(np.unique(np.round(weights, 6), axis=0)) if len(weights) else 0
     if mixes < MIN_MIXES:
         raise ConfigError(
@@ -248,7 +269,9 @@ def _check_enough(weights: np.ndarray, values: np.ndarray, metric: str, sources:
 
 def _needed(table: pd.DataFrame, method: str, sources: tuple[str, ...]) -> np.ndarray:
     """The columns (n, k) that a method reads beside the weights; k = 0 for most. ConfigError: one is missing."""
-    names = [c for pattern in NEEDS.get(method, ()) for c in _named(pattern, sources)]
+    names = [
+        c.replace("<source>", s) for c in NEEDS.get(method, ()) for s in (sources if "<source>" in c else sources[:1])
+    ]
     missing = [c for c in names if c not in table.columns or not np.isfinite(table[c].to_numpy(float)).all()]
     if missing:
         raise ConfigError(
@@ -256,10 +279,6 @@ def _needed(table: pd.DataFrame, method: str, sources: tuple[str, ...]) -> np.nd
             f"row of {', '.join(missing)}. Add the column, or choose another method."
         )
     return table[names].to_numpy(float)
-
-
-def _named(pattern: str, sources: tuple[str, ...]) -> list[str]:
-    return [pattern.replace("<source>", s) for s in sources] if "<source>" in pattern else [pattern]
 
 
 METHODS = {

@@ -127,6 +127,12 @@ def test_weights_are_renormalised_and_runs_without_value_counted():
     assert fit(table, "bpb").dropped == 1
 
 
+def test_a_frame_of_weights_is_read_by_its_names():
+    table, order = swarm(12), ["w_c", "bpb", "w_a", "w_b"]
+    f = fit(table, "bpb", "ridge")
+    assert np.array_equal(f.predict(table[order])[0], f.predict(table[["w_a", "w_b", "w_c"]].to_numpy())[0])
+
+
 @pytest.mark.parametrize(
     ("spoil", "metric", "words"),
     [
@@ -137,6 +143,12 @@ def test_weights_are_renormalised_and_runs_without_value_counted():
         (lambda t: t.drop(columns=["w_b", "w_c"]), "bpb", "only 'a'"),
         (lambda t: t.assign(w_a=-t.w_a), "bpb", "none below 0"),
         (lambda t: t, "bbp", "Did you mean 'bpb'"),
+        (lambda t: t.assign(bpb="2.1 nats"), "bpb", "'bpb' of the table of runs holds '2.1 nats' in row 0"),
+        (
+            lambda t: pd.concat([t.head(10), t.tail(10).rename(columns={"w_a": "w_z"})]).fillna({"bpb": 1}),
+            "bpb",
+            "20 runs without a share of a, z were left out",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_fitted_says_what_is_missing(spoil, metric, words):
