@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixlab.alive import born
 from mixlab.errors import EnvironmentFault, MissingError
 from mixlab.workspace import Workspace
 
@@ -152,15 +153,6 @@ def _read(claim: Path) -> dict[str, Any]:
         return json.loads(claim.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def born(pid: int) -> str | None:
-    """When a living process started, in clock ticks since boot; None if it is gone or a zombie. Ids are used again."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state in "ZX" else fields[18]  # field 22 of proc(5)
 
 
 def _me() -> dict[str, str | int | None]:

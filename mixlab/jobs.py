@@ -27,7 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mixlab.claims import born
+from mixlab.alive import born
 from mixlab.errors import MissingError, nearest
 from mixlab.workspace import Workspace, write_json
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mixlab.results.listing import SILENT_S, SLOW_FRAC, is_alive, pace, read_object, read_rows
+from mixlab.alive import is_alive
+from mixlab.results.listing import SILENT_S, SLOW_FRAC, pace, read_object, read_rows
 
 Health = Literal["queued", "running", "slow", "stalled", "killed", "diverged", "failed", "finished"]
 
@@ -63,7 +64,7 @@ def _state(run: Path, now: float) -> tuple[Health, str]:
         return "queued", reason or where
     silent = now - float(status.get("heartbeat") or 0.0)
     is_here, pid = status.get("host") == socket.gethostname(), status.get("pid")
-    if is_here and isinstance(pid, int) and not is_alive(pid) and status.get("state") == "running":
+    if is_here and status.get("state") == "running" and isinstance(pid, int) and not is_alive(pid, status.get("born")):
         return "killed", f"its process {pid} is gone at {where}; the same command goes on from the checkpoint"
     if silent > float(status.get("stall_seconds") or SILENT_S):
         told = f"process {pid} lives but" if is_here else f"{status.get('host')}"

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import socket
 import statistics
 import time
@@ -17,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mixlab.alive import is_alive
 from mixlab.errors import ConfigError
 from mixlab.types import TrainSpec
 from mixlab.workspace import Workspace, read_json
@@ -115,7 +115,7 @@ def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None
     if not status or status.get("state") == "queued":
         return "queued"
     pid = status.get("pid")
-    if status.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid):
+    if status.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid, status.get("born")):
         return "killed"
     seen = _number(status.get("heartbeat")) or created_at or 0.0
     silent = (time.time() if now is None else now) - seen
@@ -128,17 +128,6 @@ def pace(run: Path) -> tuple[float, float]:
     known = [float(s) for s in speeds if s]
     usual = statistics.median(known) if known else 0.0
     return (known[-1] if len(known) >= SLOW_LINES else usual), usual
-
-
-def is_alive(pid: int) -> bool:
-    """True if a process with this id exists on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

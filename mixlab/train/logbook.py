@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn
 
+from mixlab.alive import born
 from mixlab.errors import RunFailed
 from mixlab.workspace import append_line, disk_errors, read_json, read_lines, write_json
 
@@ -42,7 +43,7 @@ class Logbook:
         self._speed = 0.0
         self._written_at = -math.inf
         self._reason: str | None = None
-        self._host = socket.gethostname()
+        self._host, self._born = socket.gethostname(), born(os.getpid())
 
     def __enter__(self) -> "Logbook":
         with disk_errors(self.out):
@@ -124,6 +125,7 @@ class Logbook:
             "dropped_steps": self._dropped,
             "rewinds": self._rewinds,
             "pid": os.getpid(),
+            "born": self._born,
             "host": self._host,
         }
         if reason is not None:

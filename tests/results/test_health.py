@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from mixlab.alive import born
 from mixlab.results.health import headline, health
+from mixlab.results.listing import derive_state, read_object
 
 NOW = 1_000_000.0
 
@@ -47,6 +49,20 @@ def test_the_state_is_told_from_the_files(tmp_path, files, state, why):
     write(tmp_path, **files)
     report = health(tmp_path, NOW)
     assert report.state == state and why in report.why
+
+
+def test_a_process_that_is_gone_is_told_from_another_with_its_id_and_from_a_zombie(tmp_path):
+    me = {"pid": os.getpid(), "born": born(os.getpid())}
+    write(tmp_path, **me)
+    assert (
+        health(tmp_path, NOW).state == "running" == derive_state(read_object(tmp_path / "status.json"), False, 0, NOW)
+    )
+    write(tmp_path, **{**me, "born": "1"})
+    assert health(tmp_path, NOW).state == "killed" == derive_state(read_object(tmp_path / "status.json"), False, 0, NOW)
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        write(tmp_path, pid=zombie.pid)
+        assert health(tmp_path, NOW).state == "killed"
 
 
 def test_a_run_without_a_status_is_queued(tmp_path):
