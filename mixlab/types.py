@@ -236,7 +236,8 @@ class ModelSpec:
     clip_qkv: float | None = None
     qk_ln: bool = False
     softmax_scale: float | None = None
-    logit_scale: float | None = None
+    logit_scale: float | Literal["inv_sqrt_d_model"] | None = None
+    """Multiplies the logits; `inv_sqrt_d_model`: by d_model^-0.5."""
     norm_eps: float = 1e-5
     resid_pdrop: float = 0.0
     attn_uses_sequence_id: bool = False

@@ -159,8 +159,8 @@ def load_hf(model: MPT, folder: Path) -> None:
 def _folded(model: MPT) -> dict[str, Tensor]:
     """The weights by Hugging Face's names; logit_scale is in norm_f, as there is no other place for it."""
     tensors = {name: t.detach().float().cpu().contiguous() for name, t in model.state_dict().items()}
-    if model.spec.logit_scale is not None:
-        tensors["transformer.norm_f.weight"] = tensors["transformer.norm_f.weight"] * model.spec.logit_scale
+    if model.logit_scale is not None:
+        tensors["transformer.norm_f.weight"] = tensors["transformer.norm_f.weight"] * model.logit_scale
     return tensors
 
 

@@ -33,6 +33,7 @@ class MPT(nn.Module):
         self.seed = seed
         self.slopes = alibi_slopes(spec.n_heads, spec.alibi_bias_max)
         self.scale = (spec.d_model // spec.n_heads) ** -0.5 if spec.softmax_scale is None else spec.softmax_scale
+        self.logit_scale = spec.d_model**-0.5 if isinstance(spec.logit_scale, str) else spec.logit_scale
         self.transformer = _Transformer(spec)
         self._kept: Attend | None = None
         _initialise(self, seed)
@@ -54,7 +55,7 @@ class MPT(nn.Module):
     def logits(self, x_BTD: Tensor) -> Tensor:
         """Logits (B, T, V) of final states: the embedding read backwards."""
         logits_BTV = linear(x_BTD, self.transformer.wte.weight)
-        return logits_BTV if self.spec.logit_scale is None else logits_BTV * self.spec.logit_scale
+        return logits_BTV if self.logit_scale is None else logits_BTV * self.logit_scale
 
     def loss(self, ids_BT: Tensor, doc_ids_BT: Tensor | None = None) -> Tensor:
         """Mean nats per next token over the batch; the last token of a row has no target."""
@@ -119,7 +120,7 @@ class MPT(nn.Module):
 
     @property
     def _logit_scale(self) -> float:
-        return 1.0 if self.spec.logit_scale is None else self.spec.logit_scale
+        return 1.0 if self.logit_scale is None else self.logit_scale
 
 
 @torch.no_grad()

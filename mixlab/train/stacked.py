@@ -150,7 +150,7 @@ class Stack:
             targets_KM = pad(ids_KBT[:, :, 1:], (0, 1), value=NO_TARGET).flatten(1)
         else:
             x_KMD, targets_KM = x_KMD.unflatten(1, (b, t))[:, :, :-1].flatten(1, 2), ids_KBT[:, :, 1:].flatten(1)
-        scale = 1.0 if model.spec.logit_scale is None else model.spec.logit_scale
+        scale = 1.0 if model.logit_scale is None else model.logit_scale
         both = [
             cross_entropy(x_MD, wte_VD, targets_M, scale=scale, z_loss=self.spec.z_loss)
             for x_MD, wte_VD, targets_M in zip(x_KMD.unbind(), wte_KVD.unbind(), targets_KM, strict=True)

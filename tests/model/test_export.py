@@ -23,6 +23,7 @@ VARIANTS = [
     {},
     {"clip_qkv": 1, "softmax_scale": 0.2},
     {"logit_scale": 0.3},
+    {"logit_scale": "inv_sqrt_d_model"},
     {"norm_eps": 1e-3, "attn_uses_sequence_id": True, "resid_pdrop": 0.1},
 ]
 

@@ -142,9 +142,11 @@ def test_settings_reach_the_logits_or_the_parameters(changes):
     assert differs or len(list(changed.parameters())) > len(list(plain.parameters()))
 
 
-def test_logit_scale_is_in_loss_and_logprobs_too():
+@pytest.mark.parametrize("scale", [0.3, "inv_sqrt_d_model"])
+def test_logit_scale_is_in_loss_and_logprobs_too(scale):
     ids = torch.arange(24)[None]
-    model = MPT(ModelSpec(vocab_size=32, logit_scale=0.3))
+    model, plain = (MPT(ModelSpec(vocab_size=32, logit_scale=s)) for s in (scale, None))
+    assert torch.allclose(model(ids), plain(ids) * (scale if scale == 0.3 else 64**-0.5), rtol=1e-6)
     expected = torch.log_softmax(model(ids), -1)[0, torch.arange(23), torch.arange(1, 24)].detach()
     assert np.allclose(token_logprobs(model, ids.numpy())[0], expected.numpy(), atol=1e-5)
     assert model.loss(ids).item() == pytest.approx(-expected.mean().item(), abs=1e-5)
