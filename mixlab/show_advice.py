@@ -30,6 +30,9 @@ def ledger(rows: Sequence[Mapping[str, Any]], factor: float, *, as_json: bool) -
     if as_json:
         print_json({"proposals": rows, "widen": factor})
         return
+    if not rows:
+        say("Nothing is written down yet: `mixlab recommend --save sweeps/mixture/x.yaml` does it.")
+        return
     told = []
     for r in rows:
         mix = " ".join(f"{s} {w:.0%}" for s, w in sorted(r["mixture"].items(), key=lambda kv: -kv[1]))

@@ -113,7 +113,7 @@ def sentences(v: Verdict) -> tuple[str, ...]:
     said = [
         _headline(v),
         f"Recommended: {mix}.",
-        f"Predicted {' + '.join(v.metrics)}{', averaged' if len(v.metrics) > 1 else ''}: {v.predicted.mean:.4f} "
+        f"Predicted {_measured(v)}: {v.predicted.mean:.4f} "
         f"(80 % of runs between {v.predicted.lo80:.4f} and {v.predicted.hi80:.4f}); natural {v.natural.mean:.4f}.",
         f"P(beats natural) {v.p_beats_natural:.2f}, P(beats uniform) {v.p_beats_uniform:.2f}, "
         + ("" if v.p_beats_unimax is None else f"P(beats UniMax) {v.p_beats_unimax:.2f}, ")
@@ -138,6 +138,15 @@ def sentences(v: Verdict) -> tuple[str, ...]:
     if pairs is not None:
         said.append(pairs)
     return tuple(said)
+
+
+def _measured(v: Verdict) -> str:
+    """What the loss is: which metrics, how they count, and their unit where it is not their own."""
+    names = " + ".join(v.metrics) + (", averaged" if len(v.metrics) > 1 else "")
+    if abs(sum(v.factors) - 1) > 1e-9:
+        return f"{names}, each in sds between the runs"
+    is_plain = max(v.factors) - min(v.factors) < 1e-9
+    return names if is_plain else f"{names} {':'.join(f'{100 * c:.0f}' for c in v.factors)}"
 
 
 def _headline(v: Verdict) -> str:

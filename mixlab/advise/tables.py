@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mixlab.advise.fits import PREFIX
-from mixlab.errors import ConfigError, MissingError
+from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.seeds import generator
 
 IDS = ("run", "name", "index", "run_id")
@@ -113,6 +113,17 @@ def _check_sources(folder: Path, train: pd.DataFrame, test: pd.DataFrame, size: 
 def _size(path: Path) -> str:
     """What stands behind the word mixture in a file's name: `_1m`, or nothing."""
     return path.stem.partition(MIXTURE)[2]
+
+
+def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table with at least these columns. MissingError: no such file. ConfigError: no CSV, or a column is missing."""
+    if not path.is_file():
+        raise MissingError(f"there is no table {path}.")
+    told = _table(path)
+    for name in columns:
+        if name not in told.columns:
+            raise ConfigError(f"{path.name} has no column '{name}'.{nearest(name, map(str, told.columns))}")
+    return told
 
 
 def _losses(folder: Path, part: str, beside: Path) -> Path:

@@ -26,7 +26,9 @@ def recommend(
     freeze: Annotated[list[str] | None, typer.Option(metavar="A=2,B=1", help="Move together, so mixed.")] = None,
     weight: Annotated[list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="What it counts.")] = None,
     ceiling: Annotated[list[str] | None, typer.Option(metavar="METRIC=VALUE", help="No worse than.")] = None,
+    standardise: Annotated[bool, typer.Option("--standardise", help="Divide scores by their sd between runs.")] = False,
     caution: Annotated[float, typer.Option(help="Sds added to the predicted loss.")] = 0.0,
+    pull: Annotated[float, typer.Option(help="Loss a nat of KL from natural costs, such as 0.05.")] = 0.0,
     target_tokens: Annotated[float | None, typer.Option(help="Tokens of the run it is for.")] = None,
     target_params: Annotated[float | None, typer.Option(help="Parameters of its model.")] = None,
     device: Annotated[str, typer.Option(help="What it is priced on: cpu, a100, h100, h200.")] = "cpu",
@@ -40,6 +42,10 @@ def recommend(
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
+    sizes = {"--max-epochs": max_epochs, "--target-tokens": target_tokens, "--target-params": target_params}
+    for option, value in sizes.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(f"{option} is a number above 0, not {value:g}.")
     frozen = tuple(_numbers(f.split(","), "--freeze") for f in freeze or [])
     limits = Limits(
         floors=_numbers(floor, "--floor"), caps=_numbers(cap, "--cap"), groups=_groups(group), frozen=frozen
@@ -48,7 +54,9 @@ def recommend(
         limits=limits,
         importance=_metric(weight, "--weight"),
         ceilings=_metric(ceiling, "--ceiling"),
+        standardise=standardise,
         kappa=caution,
+        lam=pull,
     )
     ask = runs.Ask(
         sweep=sweep,
@@ -118,10 +126,16 @@ def replay(
 
     tables = replaying.read(folder)
     chosen = metric or tables.metrics[0]
-    sizes = [int(n) for n in _numbers([f"{n}={n}" for n in runs.split(",")], "--runs").values()]
     named = [m.strip() for m in methods.split(",") if m.strip()]
-    lines = replaying.leaderboard(tables, chosen, sizes, named, subsets=subsets, noise=noise)
+    lines = replaying.leaderboard(tables, chosen, _counts(runs), named, subsets=subsets, noise=noise)
     show_advice.leaderboard(lines, chosen, as_json=as_json)
+
+
+def _counts(told: str) -> list[int]:
+    """Numbers of runs, by commas. ConfigError: something else."""
+    if not all(n.strip().isdigit() and int(n) > 0 for n in told.split(",")):
+        raise ConfigError(f"--runs is given as numbers above 0, by commas, such as 16,32,64; not '{told}'.")
+    return [int(n) for n in told.split(",")]
 
 
 @app.command("ledger")
@@ -251,9 +265,9 @@ def laws(
         facts[f"epochs {times}"] = share
         lines.append(f"{times} epochs: a token is worth {share:.0%} of a fresh one (R_D* {known.PUBLISHED.data:.1f})")
     if table is not None:
-        import pandas as pd
+        from mixlab.advise.tables import frame
 
-        t = pd.read_csv(table)
+        t = frame(table, ("params", "tokens", "unique_tokens", loss))
         told = known.star_interval(t["params"], t["tokens"], t["unique_tokens"], t[loss])
         facts["star"] = {"best": told.best, "lo": told.lo, "hi": told.hi, "profile": dict(told.profile)}
         high = "unbounded" if told.hi == float("inf") else f"{told.hi:.1f}"

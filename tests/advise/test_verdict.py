@@ -1,11 +1,13 @@
 """Optimiser and verdict on planted surfaces of the demo's kind: 4 sources, 16-18 runs, bpb per source, seed noise."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mixlab.advise.card import sentences
 from mixlab.advise.fits import fit
 from mixlab.advise.objective import objective_of
 from mixlab.advise.optimise import best_mix
@@ -65,6 +67,12 @@ def test_the_card_is_whole(card):
     assert card.cv_spearman > 0.7 and card.cv_scheme == "leave one mix out"
     assert json.loads(card.to_json())["mixture"]["weights"] == card.mixture.weights
     assert card.sentences[0].startswith("The recommended mix is predicted to beat natural")
+
+
+def test_the_card_says_how_its_metrics_count(card):
+    assert "bpb_docs + bpb_wiki, averaged: " in sentences(card)[2]
+    assert "averaged 40:20:20:20: " in sentences(replace(card, factors=(0.4, 0.2, 0.2, 0.2)))[2]
+    assert "averaged, each in sds between the runs: " in sentences(replace(card, factors=(9.0, 5.0, 4.0, 7.0)))[2]
 
 
 def test_pure_noise_is_not_distinguishable():
