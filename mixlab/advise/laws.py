@@ -173,10 +173,11 @@ def star_interval(
     The constants of the base law stay as published. ConfigError below 8 finite runs.
     """
     n, d, u, y = _finite(params, tokens, unique, loss)
-    sizes = np.exp(np.linspace(np.log(0.5), np.log(50), 41))
+    sizes = np.exp(np.linspace(np.log(0.5), np.log(50), 201))  # R_N*: coarser steps cost the profile a 1e-5
     errors = np.array([[_errors(replace(PUBLISHED, data=r, size=s), n, d, u, y) for s in sizes] for r in GRID])
     rng = generator(seed, "bootstrap")
-    picks = [_least(errors[:, :, rng.integers(len(y), size=len(y))].sum(2)) for _ in range(draws)]
+    drawn = np.array([np.bincount(rng.integers(len(y), size=len(y)), minlength=len(y)) for _ in range(draws)])
+    picks = [_least(sums) for sums in np.moveaxis(errors @ drawn.T, 2, 0)]
     lo, hi = np.quantile(picks, SIDES, method="nearest")
     profile = {float(r): float(v) for r, v in zip(GRID, errors.sum(2).min(1), strict=True)}
     least = min(profile.values())
