@@ -59,7 +59,7 @@ def designs(told: Sequence[Any]) -> list[str]:
         d, price = p.design, f" ({priced(p.dollars)})" if p.dollars else ""
         size = "" if d.n_params is None else f" of {d.n_params / 1e6:g} M (rank agreement {d.agreement:.2f})"
         lines.append(
-            f"{d.runs} mixes x {d.seeds} seeds{size}{price}: regret {p.regret:.4f}, "
+            f"{d.runs} mixes x {d.seeds} seeds{size}{price}: expected regret {p.regret:.4f}, "
             f"{p.decision_accuracy:.0%} of clear pairs ordered rightly"
         )
     return lines

@@ -72,7 +72,7 @@ class Power:
     dollars: float
     """Of the whole design; 0: not known."""
     regret: float
-    """Median loss of the picked mix above the best, over planted surfaces."""
+    """Expected loss of the picked mix above the best: the mean over planted surfaces."""
     decision_accuracy: float
     """Share of pairs of mixes that it orders rightly, of those further apart than two sds of the noise."""
 
@@ -139,7 +139,7 @@ def power(
             real, guess = truth(cloud), train_ard(seen, losses).predict(cloud)[0]
             regrets.append(real[guess.argmin()] - real.min())
             decided.append(decision_accuracy(real[:JUDGED], guess[:JUDGED], noise))
-        told = float(np.median(regrets)), float(np.nanmean(decided))
+        told = float(np.mean(regrets)), float(np.nanmean(decided))
         dollars = design.runs * design.seeds * design.dollars
         result.append(Power(design=design, dollars=dollars, regret=told[0], decision_accuracy=told[1]))
     return result
