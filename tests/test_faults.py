@@ -15,11 +15,12 @@ import pytest
 
 from mixlab import claims, jobs, pipeline, sweep
 from mixlab.advise import ledger
+from mixlab.alive import is_alive
 from mixlab.compose import spec_of
 from mixlab.results import annotations, store
 from mixlab.results.check import check
 from mixlab.results.health import health
-from mixlab.results.listing import list_runs, read_rows
+from mixlab.results.listing import list_runs, read_object, read_rows
 from mixlab.results.schema import lab_rows
 from mixlab.results.store import Store, publish
 from mixlab.workspace import Workspace, append_line, is_complete, read_json, read_lines, write_json
@@ -48,6 +49,33 @@ def test_a_killed_worker_takes_only_its_own_run_with_it(project):
     state = sweep.run_all(told, ws, name="x", workers=1)
     assert not state.failed and state.done == 2 and check(ws) == [] and not list(ws.claims.iterdir())
     assert all(p.stat().st_mtime_ns == at for p, at in finished.items())
+
+
+def _sweep(root: str, told: list[pipeline.Rehearsal]) -> None:
+    sweep.run_all(told, Workspace(Path(root)), name="x", workers=1)
+
+
+def test_a_killed_sweep_leaves_its_worker_to_end_its_run_which_nobody_does_twice(project):
+    ws = Workspace.open(project / "lab")
+    typed = [*TINY, "mixture=uniform", "train.tokens=32768", "train.max_epochs=100"]
+    told = sweep.rehearse_all([spec_of([*typed, f"seed={seed}"], project) for seed in (0, 1)], ws)
+    parent = CONTEXT.Process(target=_sweep, args=(str(ws.root), told))
+    parent.start()
+    first = told[0].path / "status.json"
+    while read_object(first).get("step", 0) < 8:
+        assert parent.is_alive()
+        time.sleep(0.02)
+    parent.kill()
+    parent.join()
+    orphan = read_json(first)["pid"]
+    state = sweep.run_all(told, ws, name="x", workers=1)
+    assert not state.failed and state.done == 2 and check(ws) == [] and not list(ws.claims.iterdir())
+    assert read_json(first)["pid"] == orphan != read_json(told[1].path / "status.json")["pid"]
+    assert not any(read_lines(t.path / "events.jsonl") for t in told)  # neither was begun twice
+    deadline = time.monotonic() + 30
+    while is_alive(orphan):  # with no parent it has nothing more to do
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _publish_and_die(root: str) -> None:
