@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mixlab.advise import runs
 from mixlab.advise.fits import PREFIX, Fit, fit
 from mixlab.advise.laws import PUBLISHED, effective_shares
 from mixlab.advise.objective import objective_of
@@ -19,6 +20,8 @@ from mixlab.advise.parametric import train_power_sum
 from mixlab.advise.region import Limits, region_of
 from mixlab.advise.surrogate import Surrogate
 from mixlab.errors import ConfigError
+from mixlab.results.listing import list_runs
+from mixlab.workspace import Workspace
 
 TIMES = (1, 2, 4, 8, 16, 32, 64)
 STARS = (4.9, PUBLISHED.data, 1000.0)
@@ -83,6 +86,36 @@ def drift(
                 )
             )
     return found
+
+
+def of_runs(
+    ws: Workspace,
+    sweep: str | None = None,
+    metrics: Sequence[str] = (),
+    *,
+    times: Sequence[float] = TIMES,
+    max_epochs: float | None = None,
+) -> list[Step]:
+    """`drift` over the finished runs of the lab, or of one sweep.
+
+    ConfigError: as `drift`, too few runs, or runs that were trained elsewhere.
+    """
+    used, _, _ = runs.comparable(list_runs(ws), sweep)
+    if used[0]["origin"]:
+        raise ConfigError(
+            f"these runs were imported ({used[0]['origin']}), so how much text each source holds is not known: "
+            "nothing tells how a longer run would repeat it. `mixlab recommend` works on them."
+        )
+    facts = runs.facts_of(ws, used[0]["run_id"])
+    chosen = runs.metrics_of(used, tuple(metrics))
+    return drift(runs.table(used), chosen, facts.available, facts.tokens, times=times, max_epochs=max_epochs)
+
+
+def frame(steps: Sequence[Step], star: float = PUBLISHED.data) -> pd.DataFrame:
+    """The best mixes at one R_D*, long: times, source, weight (share of training tokens)."""
+    known = [(s.times, s.weights) for s in steps if s.star == star and s.weights is not None]
+    rows = [{"times": times, "source": n, "weight": w} for times, mix in known for n, w in mix.items()]
+    return pd.DataFrame(rows, columns=["times", "source", "weight"])
 
 
 def _best(

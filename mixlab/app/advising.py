@@ -101,6 +101,7 @@ class Wanted:
     def of_runs(self, verb: str) -> list[str]:
         """`mixlab advise <verb>` on the same runs and metrics, as far as it takes them."""
         told = ["advise", verb] + ([] if self.sweep is None else ["--sweep", self.sweep])
+        told += ["--max-epochs", f"{self.max_epochs:g}"] if verb == "horizon" and self.max_epochs is not None else []
         return told + [w for m in self.metrics for w in ("--metric", m)] if verb != "power" else told
 
 
@@ -143,33 +144,21 @@ def licences() -> dict[str, list[str]]:
 def advice(wanted: Wanted) -> dict[str, Any]:
     """The card of `mixlab recommend` as plain values, with `runs, left_out, notes, natural, recipe` beside it."""
     ws = Workspace.open()
-    told = _advised(str(ws.root), _advice_stamp(ws), wanted)
+    told = _advised(str(ws.root), advice_stamp(ws), wanted)
     beside = {"runs": told.runs, "left_out": told.left_out, "notes": told.notes, "recipe": told.recipe}
     return dataclasses.asdict(told.verdict) | beside | {"natural_mix": dict(told.natural)}
-
-
-def next_runs(wanted: Wanted, batch: int) -> dict[str, Any]:
-    """What `mixlab advise next` tells: mixes, regrets, whether it is worth it, words."""
-    ws = Workspace.open()
-    return _next(str(ws.root), _advice_stamp(ws), wanted, batch)
-
-
-def power(wanted: Wanted, designs: tuple[tuple[int, int], ...]) -> pd.DataFrame:
-    """What `mixlab advise power` tells: runs (mixes), seeds, dollars, regret, decision_accuracy."""
-    ws = Workspace.open()
-    return _power(str(ws.root), _advice_stamp(ws), wanted, designs)
 
 
 def behind(wanted: Wanted, at: str) -> dict[str, Any]:
     """What is behind the advice: `effects` at this mix, `unseen` predictions against outcomes, and its `figures`."""
     ws = Workspace.open()
-    return _behind(str(ws.root), _advice_stamp(ws), wanted, at)
+    return _behind(str(ws.root), advice_stamp(ws), wanted, at)
 
 
 def outcomes() -> pd.DataFrame:
     """Advice that was kept and what came of it, long: mix, predicted, lo, hi, realised, pairs (gains over natural)."""
     ws = Workspace.open()
-    return _outcomes(str(ws.root), _advice_stamp(ws))
+    return _outcomes(str(ws.root), advice_stamp(ws))
 
 
 def keep_advice(name: str, wanted: Wanted, *, overwrite: bool = False, project: Path | None = None) -> Path:
@@ -182,19 +171,21 @@ def keep_advice(name: str, wanted: Wanted, *, overwrite: bool = False, project: 
     path = weights.path_of(name, project)
     weights.check_free(path, overwrite=overwrite)
     ws = Workspace.open()
-    told = _advised(str(ws.root), _advice_stamp(ws), wanted)
+    told = _advised(str(ws.root), advice_stamp(ws), wanted)
     runs.save(path, told.verdict.mixture.weights, told.verdict.sentences[0])
     ledger.propose(ws.ledger, told.verdict, told.natural, told.recipe)
     return path
 
 
-def chances(card: dict[str, Any]) -> dict[str, str]:
-    """The card's probabilities and its gain, in words for figures."""
-    told = {"Gain over natural": f"{card['gain']['mean']:+.4f}", "P(beats natural)": f"{card['p_beats_natural']:.2f}"}
-    told |= {"P(beats uniform)": f"{card['p_beats_uniform']:.2f}"}
-    if card["p_beats_unimax"] is not None:
-        told["P(beats UniMax)"] = f"{card['p_beats_unimax']:.2f}"
-    return told | {"P(beats the best run's mix)": f"{card['p_beats_best_run']:.2f}"}
+def chances(card: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """The card's gain and its probabilities for figures: title -> value, and what it is."""
+    told = {"Gain over natural": (f"{card['gain']['mean']:+.4f}", "Bits per byte, mean of the scores; above 0: lower.")}
+    rivals = {"natural": "natural", "uniform": "uniform", "unimax": "UniMax", "best_run": "the best run"}
+    for name, said in rivals.items():
+        if (chance := card[f"p_beats_{name}"]) is not None:
+            says = f"Probability that the mix scores lower than {said}, by the fit and its errors on unseen mixes."
+            told[f"P(beats {said})"] = f"{chance:.2f}", says
+    return told
 
 
 def shares(card: dict[str, Any]) -> pd.DataFrame:
@@ -212,7 +203,8 @@ def _pairs(told: Sequence[tuple[str, float]]) -> list[str]:
     return [f"{name}={share:g}" for name, share in told]
 
 
-def _advice_stamp(ws: Workspace) -> lab.Stamp:
+def advice_stamp(ws: Workspace) -> lab.Stamp:
+    """Changes when a score, a plan or the ledger does: what every answer here hangs on."""
     return lab.stamp_of("plan.json", "scores.jsonl", "done.json", more=[ws.ledger])
 
 
@@ -223,34 +215,6 @@ def _advised(root: str, stamp: lab.Stamp, wanted: Wanted) -> "Advice":
     ws = Workspace(Path(root))
     with threadpool_limits(ONE_THREAD):
         return runs.advise(list_runs(ws), ws, wanted.ask())
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _next(root: str, stamp: lab.Stamp, wanted: Wanted, batch: int) -> dict[str, Any]:
-    from mixlab.advise import buy, runs
-
-    ws = Workspace(Path(root))
-    with threadpool_limits(ONE_THREAD):
-        objective, limits, dollars = runs.fitted(list_runs(ws), ws, wanted.ask())
-        return dataclasses.asdict(buy.next_runs(objective, batch, limits=limits, dollars=dollars))
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _power(root: str, stamp: lab.Stamp, wanted: Wanted, designs: tuple[tuple[int, int], ...]) -> pd.DataFrame:
-    from mixlab.advise import buy, runs
-
-    ws = Workspace(Path(root))
-    with threadpool_limits(ONE_THREAD):
-        objective, _, dollars = runs.fitted(list_runs(ws), ws, wanted.ask())
-        asked = [buy.Design(runs=mixes, seeds=seeds, dollars=dollars) for mixes, seeds in designs]
-        told = buy.power(asked, buy.surface_of(objective), runs.designs(objective), buy.noise_sd(objective))
-    return pd.DataFrame(
-        [
-            {"runs": p.design.runs, "seeds": p.design.seeds, "dollars": p.dollars, "regret": p.regret}
-            | {"decision_accuracy": p.decision_accuracy}
-            for p in told
-        ]
-    )
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

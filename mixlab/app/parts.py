@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -110,6 +111,15 @@ def span(seconds: float) -> str:
         if round(seconds / size) < most:
             return f"{round(seconds / size)} {unit}"
     return f"{round(seconds / 86_400)} days"
+
+
+def several(n: int, what: str) -> str:
+    """A number of things.
+
+    >>> several(1, "run"), several(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def chart(altair_chart: Any, alt: str | None = None, *, key: str, height: int | None = None, **options: Any) -> Any:
@@ -227,6 +237,12 @@ def launch(
             st.toast("Started." if is_new else "It runs already: nothing was started twice.")
     command(words, "The same in a shell:")
     return jobs.found(ws, key)
+
+
+def address(page: str, **query: str) -> str:
+    """The address of a page as the browser reaches it, with what its own holds by now and `query` beside it."""
+    here = (st.context.url or "http://127.0.0.1:8501").rstrip("/")
+    return f"{here}/{page}?{urlencode({**st.query_params.to_dict(), **query}, safe='=,')}"
 
 
 def linked(page: str, label: str, icon: str, *, query: Mapping[str, str] | None = None) -> None:

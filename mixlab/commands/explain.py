@@ -91,34 +91,19 @@ def horizon(
     """How the best mix drifts as the run gets longer and scarce sources are repeated."""
     from dataclasses import asdict
 
-    import pandas as pd
-
     from mixlab import show_advice
     from mixlab.advise import horizon as far
-    from mixlab.advise import runs
     from mixlab.results import charts_advice
-    from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    ws = Workspace.open()
     try:
         asked = [float(t) for t in times.split(",")]
     except ValueError as e:
         raise ConfigError(f"--times is a list of numbers such as 1,4,16; not '{times}'.") from e
-    used, _, _ = runs.comparable(list_runs(ws), sweep)
-    if used[0]["origin"]:
-        raise ConfigError(
-            f"these runs were imported ({used[0]['origin']}), so how much text each source holds is not known: "
-            "nothing tells how a longer run would repeat it. `mixlab recommend` works on them."
-        )
-    facts, metrics = runs.facts_of(ws, used[0]["run_id"]), runs.metrics_of(used, tuple(metric or ()))
-    steps = far.drift(runs.table(used), metrics, facts.available, facts.tokens, times=asked, max_epochs=max_epochs)
+    steps = far.of_runs(Workspace.open(), sweep, tuple(metric or ()), times=asked, max_epochs=max_epochs)
     if chart is not None:
-        known = [s for s in steps if s.star == far.STARS[1] and s.weights is not None]
-        frame = pd.DataFrame(
-            [{"times": s.times, "source": n, "weight": w} for s in known for n, w in (s.weights or {}).items()]
-        )
-        _save(chart, charts_advice.drift(frame, sorted(facts.available)))
+        frame = far.frame(steps)
+        _save(chart, charts_advice.drift(frame, sorted(set(frame["source"]))))
     show_advice.sentences(far.words(steps), [asdict(s) for s in steps], as_json=as_json)
 
 

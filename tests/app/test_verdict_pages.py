@@ -8,8 +8,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mixlab.app import advising, drafts, mixing, parts
+from mixlab.advise.horizon import TIMES
+from mixlab.app import advising, drafts, mixing, onward, parts
+from mixlab.app.advising import Wanted
 from mixlab.commands import keep
+from mixlab.errors import ConfigError
 from mixlab.results.landscape import FEWEST_TO_FIT
 from tests.app.driver import said, show
 from tests.app.synthetic_lab import HOSTILE
@@ -89,6 +92,19 @@ def test_advice_on_the_demo_is_a_verdict_with_its_commands(demo_lab, project):
         at.slider(key=f"limit_{source}").set_value((80, 100))
     at.run()
     assert "No mix can be recommended under these constraints" in said(at)
+
+
+def test_the_best_mix_is_told_for_longer_runs_as_the_command_tells_it(demo_lab):
+    told = onward.horizon(Wanted(max_epochs=50.0))
+    assert list(told["steps"]) == list(TIMES) and "R_D*" in told["hangs_on"]
+    assert all(said.startswith(f"{times:g}x (") for times, (said, _) in told["steps"].items())
+    assert all(mix is None or abs(sum(mix.values()) - 1) < 1e-9 for _, mix in told["steps"].values())
+    assert set(told["drift"]["source"]) == {"books", "code", "docs", "wiki"}
+    assert Wanted(max_epochs=50.0).of_runs("horizon") == ["advise", "horizon", "--max-epochs", "50"]
+    with pytest.raises(ConfigError, match="epochs are more than 0"):
+        onward.horizon(Wanted(max_epochs=-1.0))
+    nothing = onward.horizon(Wanted(max_epochs=0.001))
+    assert nothing["hangs_on"] == "" and nothing["drift"].empty and "cannot fill it" in nothing["steps"][1][0]
 
 
 def test_many_runs_are_fitted_only_when_somebody_asks_for_it(demo_lab, monkeypatch):

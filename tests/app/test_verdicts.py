@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from mixlab.advise import fits, region
-from mixlab.app import advising, prompts, verdicts
+from mixlab.app import advising, onward, prompts, verdicts
 from mixlab.errors import ConfigError
 from mixlab.results import landscape
 
@@ -93,5 +93,5 @@ def test_prompts_go_to_a_file_and_back_and_never_over_anothers(tmp_path):
 
 
 def test_power_answers_on_what_the_demo_leaves(demo_lab):
-    (found,) = advising.power(advising.Wanted(), ((16, 1),)).to_dict("records")
+    (found,) = onward.power(advising.Wanted(), ((16, 1),)).to_dict("records")
     assert (found["runs"], found["seeds"]) == (16, 1) and found["regret"] >= 0 and 0 <= found["decision_accuracy"] <= 1

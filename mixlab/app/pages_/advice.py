@@ -3,12 +3,11 @@
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import advising, jobview, lab, parts, verdicts, weights
+from mixlab.app import adviceparts, advising, jobview, parts, verdicts, weights
 from mixlab.app.advising import Wanted
 from mixlab.mix import budget as cost
-from mixlab.results import charts, landscape
+from mixlab.results import landscape
 
-DESIGNS = ((16, 1), (32, 1), (16, 2))
 PERCENT = 100
 
 st.title("Advice")
@@ -46,8 +45,8 @@ with st.expander("Constraints", expanded=True):
                                  placeholder="as the runs", width=220)  # fmt: skip
         caution = st.number_input("Caution, in sds", 0.0, 10.0, 0.0, 0.5, key="caution", bind="query-params", width=180)
         device = st.selectbox("Priced on", list(cost.DEVICES), key="device", bind="query-params", width=180)
-        sweep = st.selectbox("Runs of", [None, *sweeps], key="sweep", width=220,
-                             format_func=lambda s: s or "all sweeps")  # fmt: skip
+        sweep = st.selectbox("Runs of", sweeps, index=None, key="sweep", bind="query-params", width=220,
+                             placeholder="all sweeps")  # fmt: skip
 wanted = Wanted(
     sweep=sweep,
     metrics=tuple(metrics),
@@ -75,24 +74,7 @@ if card is None:
     st.stop()
 mixture = dict(card["mixture"]["weights"])
 with place.container(border=True):
-    st.subheader(card["sentences"][0], anchor=False)
-    bars = lab.bars({"recommended": mixture, "natural": card["natural_mix"]})
-    parts.chart(charts.weights(bars, lab.source_names()), key="mix")
-    with st.container(horizontal=True):
-        for label, value in advising.chances(card).items():
-            st.metric(label, value, border=True, width=190)
-    table = advising.shares(card)
-    said = "; ".join(f"{s} {w:.0%}, equally good {e}" for s, w, e in table[["source", "weight", "equal"]].to_numpy())
-    percent = st.column_config.NumberColumn("Weight", format="percent")
-    names = {"equal": "Equally good", "epochs": "Epochs", "room": "A point more room saves", "source": "Source"}
-    st.dataframe(table, hide_index=True, key="shares", alt=said, column_config={"weight": percent, **names},
-                 placeholder="–")  # fmt: skip
-    for sentence in card["sentences"][2:]:
-        st.text(sentence)
-    left = f"; {card['left_out']} finished runs of another recipe were left out" if card["left_out"] else ""
-    st.caption(f"From {len(card['runs'])} runs{left}.")
-    for warning in [*card["warnings"], *card["notes"]]:
-        st.warning(warning)
+    adviceparts.verdict(card)
 
 st.header("Keep it and train it", divider=True)
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -115,24 +97,12 @@ with parts.guarded("Not saved"):
 
 st.header("What to train next", divider=True)
 batch = st.number_input("Runs in a batch", 1, 32, 4, key="batch", bind="query-params", width=160)
-with st.expander("Next runs, and when to stop", on_change="rerun", key="next_open") as part:
-    if part.open:
-        with parts.guarded():
-            with st.spinner("Training in imagination, some seconds …"):
-                told = advising.next_runs(wanted, int(batch or 1))
-            st.info(told["words"], title="Go on" if told["is_worth_it"] else "Stop", icon=":material/rule:")
-            proposed = {f"next {i}": mix for i, mix in enumerate(told["mixes"], 1)}
-            parts.chart(charts.weights(lab.bars(proposed), lab.source_names()), key="next_mixes")
-            parts.command([*wanted.of_runs("next"), "--batch", str(batch)])
-with st.expander("Power: what a sweep of some size would find", on_change="rerun", key="power_open") as part:
-    if part.open:
-        with parts.guarded():
-            with st.spinner("Simulating designs, some seconds …"):
-                found = advising.power(wanted, DESIGNS)
-            least = found.loc[found["regret"].idxmin()]
-            said = f"{least['runs']:.0f} mixes x {least['seeds']:.0f} seeds lose least: {least['regret']:.4f}"
-            st.dataframe(found, hide_index=True, key="power", alt=said)
-            st.caption(
-                "Regret: bits per byte that the picked mix loses to the best one, on surfaces like the fitted one."
-            )
-            parts.command(wanted.of_runs("power"))
+for title, key, draw in (
+    ("Next runs, and when to stop", "next_open", lambda: adviceparts.next_runs(wanted, int(batch or 1))),
+    ("Longer runs: how the best mix drifts", "horizon_open", lambda: adviceparts.longer_runs(wanted)),
+    ("Power: what a sweep of some size would find", "power_open", lambda: adviceparts.power(wanted)),
+):
+    with st.expander(title, on_change="rerun", key=key) as part:
+        if part.open:
+            with parts.guarded():
+                draw()
