@@ -55,6 +55,19 @@ def follow(name: str, *, key: str) -> None:
     part()
 
 
+def run(told: Mapping[str, Any]) -> None:
+    """A run that has not ended (one of `now.live_runs`): its state, how far it is, its health with its age, a link."""
+    is_moving = told["state"] in ("running", "slow")
+    left = f", about {parts.span(told['left_s'])} left" if told["left_s"] is not None else ""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"live-{told['run_id']}"):
+        parts.state(told["state"])
+        with st.container(width="stretch"):
+            said = f"{told['label']}: {told['share']:.0%}{left}" if is_moving else told["label"]
+            st.progress(told["share"], text=parts.plain(said))
+            st.caption(parts.plain(f"{told['why']} · {parts.age(told['heard'])}"))
+        parts.linked("run", "Open", ":material/open_in_new:", query={"id": told["run_id"]})
+
+
 def when(told: Mapping[str, Any], at: float | None = None) -> str:
     """When a job began and how long it took, or has taken.
 

@@ -5,6 +5,7 @@ of a page reads nothing that did not change, and a page never shows older data t
 """
 
 import os
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +16,14 @@ import pandas as pd
 import streamlit as st
 
 from mixlab.errors import ConfigError, nearest
-from mixlab.results.listing import list_runs, read_object
+from mixlab.results.listing import TERMINAL, list_runs, read_object
 from mixlab.results.store import Store
 from mixlab.workspace import MANIFEST, Workspace
 
 LIVE_SECONDS = 3
 """How often live parts of a page look again while a run is running."""
 STATE_SECONDS = 10
-"""A run can be killed without any file changing, so states are looked at again after this time."""
+"""A run that has not ended can be killed without any file changing, so its state is looked at again after this time."""
 ALWAYS = ("label", "state", "bpb_macro")
 RULES = {"last": "last", "lowest": "min", "highest": "max"}
 """Which of a run's evaluations a table tells -> the aggregate that picks it; the last is the final one."""
@@ -39,17 +40,25 @@ Stamp = tuple[int, int, int]
 def runs() -> pd.DataFrame:
     """One row a run, as `Store.runs`, with a `label` short enough for a legend."""
     ws = Workspace.open()
-    return _runs(str(ws.root), _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json", "annotations.jsonl")))
+    stamp = _stamp(_run_files(ws, "status.json", "scores.jsonl", "done.json", "annotations.jsonl"))
+    made, told = _runs(str(ws.root), stamp, 0)
+    if told.empty or time.time() - made < STATE_SECONDS or bool(told["state"].isin(sorted(TERMINAL)).all()):
+        return told
+    return _runs(str(ws.root), stamp, int(time.time() / STATE_SECONDS))[1]
 
 
 def listed() -> list[dict[str, Any]]:
     """Every run as the statistics want it: `results.listing.list_runs`."""
     ws = Workspace.open()
-    return _listed(str(ws.root), _stamp(_run_files(ws, "plan.json", "status.json", "scores.jsonl", "done.json")))
+    stamp = _stamp(_run_files(ws, "plan.json", "status.json", "scores.jsonl", "done.json"))
+    made, told = _listed(str(ws.root), stamp, 0)
+    if time.time() - made < STATE_SECONDS or all(run["state"] in TERMINAL for run in told):
+        return told
+    return _listed(str(ws.root), stamp, int(time.time() / STATE_SECONDS))[1]
 
 
 def best_mixes() -> pd.DataFrame:
-    """Finished mixes, lowest macro bits per byte first: the columns of the view `leaderboard`."""
+    """Finished mixes, lowest macro bits per byte first: columns of the view `leaderboard`, `shares` in words."""
     ws = Workspace.open()
     return _best(str(ws.root), _stamp(_run_files(ws, "scores.jsonl", "done.json")))
 
@@ -69,19 +78,19 @@ def source_names() -> list[str]:
 def scores(run_ids: Sequence[str]) -> pd.DataFrame:
     """Held-out bits per byte over training, long: run_id, tokens, domain (source or `macro`), value."""
     ws = Workspace.open()
-    return _scores(str(ws.root), _stamp(_run_files(ws, "scores.jsonl")), tuple(run_ids))
+    return _scores(str(ws.root), stamp_of("scores.jsonl", only=run_ids), tuple(run_ids))
 
 
 def losses(run_ids: Sequence[str]) -> pd.DataFrame:
     """Training loss, long: run_id, tokens, value in nats per token."""
     ws = Workspace.open()
-    return _losses(str(ws.root), _stamp(_run_files(ws, "metrics.jsonl")), tuple(run_ids))
+    return _losses(str(ws.root), stamp_of("metrics.jsonl", only=run_ids), tuple(run_ids))
 
 
 def samples(run_id: str) -> pd.DataFrame:
     """What the run wrote to each prompt: step, prompt_id, prompt, output. Untrusted text, controls made visible."""
     ws = Workspace.open()
-    frame = _samples(str(ws.root), _stamp(_run_files(ws, "samples.jsonl")), run_id)
+    frame = _samples(str(ws.root), stamp_of("samples.jsonl", only=[run_id]), run_id)
     return frame.assign(prompt=[visible(t) for t in frame["prompt"]], output=[visible(t) for t in frame["output"]])
 
 
@@ -93,10 +102,14 @@ def verdict() -> tuple[list[str], dict[str, float]] | None:
     return [*told["sentences"], told["realised"]["words"]], told["mixture"]["weights"]
 
 
-def stamp_of(*names: str, more: Iterable[Path] = ()) -> Stamp:
-    """Changes when a run comes, or a file of these names in a run does, or one of `more`: a key for caches."""
-    runs = Workspace.open().runs()
-    return _stamp([*(run / name for run in runs for name in ("run.json", *names)), *more])
+def stamp_of(*names: str, only: Iterable[str] | None = None, more: Iterable[Path] = ()) -> Stamp:
+    """Changes when a run comes, or a file of these names in a run does, or one of `more`: a key for caches.
+
+    `only`: of these runs alone; what goes on in the others of the lab then changes nothing.
+    """
+    ws = Workspace.open()
+    runs = ws.runs() if only is None else [ws.root / "runs" / run_id for run_id in only]
+    return _stamp([*(f"{run}/{name}" for run in map(str, runs) for name in ("run.json", *names)), *more])
 
 
 def late(scores: pd.DataFrame) -> pd.DataFrame:
@@ -218,18 +231,19 @@ def _stamp(files: Iterable[Path | str]) -> Stamp:
     return there, newest, size
 
 
-@st.cache_data(max_entries=4, ttl=STATE_SECONDS, show_spinner=False)
-def _runs(root: str, stamp: Stamp) -> pd.DataFrame:
-    frame = Store.open(Workspace(Path(root))).runs()
+@st.cache_data(max_entries=4, show_spinner=False)
+def _runs(root: str, stamp: Stamp, at: int) -> tuple[float, pd.DataFrame]:
+    """When they were looked at, and the runs; `at`: 0 for the first look, another number for each later one."""
+    began, frame = time.time(), Store.open(Workspace(Path(root))).runs()
     if frame.empty:
-        return frame
+        return began, frame
     label = frame["name"].astype(str) + " s" + frame["seed"].astype("Int64").astype(str)
-    return frame.assign(label=label.where(~label.duplicated(keep=False), frame["run_id"]))
+    return began, frame.assign(label=label.where(~label.duplicated(keep=False), frame["run_id"]))
 
 
-@st.cache_data(max_entries=2, ttl=STATE_SECONDS, show_spinner=False)
-def _listed(root: str, stamp: Stamp) -> list[dict[str, Any]]:
-    return list_runs(Workspace(Path(root)))
+@st.cache_data(max_entries=2, show_spinner=False)
+def _listed(root: str, stamp: Stamp, at: int) -> tuple[float, list[dict[str, Any]]]:
+    return time.time(), list_runs(Workspace(Path(root)))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -252,7 +266,12 @@ def _sources(root: str, stamp: Stamp) -> pd.DataFrame:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _best(root: str, stamp: Stamp) -> pd.DataFrame:
-    return Store.open(Workspace(Path(root))).sql("SELECT * FROM leaderboard WHERE n_scored > 0")
+    return Store.open(Workspace(Path(root))).sql(
+        "SELECT leaderboard.*, shares FROM leaderboard LEFT JOIN (SELECT mix_id, string_agg(source || ' ' || "
+        "round(100 * w)::INT || ' %', ', ' ORDER BY w DESC, source) AS shares FROM (SELECT mix_id, source, "
+        "any_value(weight_frac) AS w FROM mix_component WHERE weight_frac > 0 GROUP BY ALL) GROUP BY mix_id) "
+        "USING (mix_id) WHERE n_scored > 0 ORDER BY bpb_macro, mix_id"
+    )
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -3,6 +3,7 @@
 Reads through results/ and lab.py; writes what a person asks to keep: a view, and the draft of the Mix page.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def comparison(run_a: str, run_b: str) -> dict[str, Any]:
 def settings(run_ids: Sequence[str]) -> pd.DataFrame:
     """Settings in which these runs differ, a column a run."""
     ws = Workspace.open()
-    return _settings(str(ws.root), lab.stamp_of(), tuple(run_ids))
+    return _settings(str(ws.root), lab.stamp_of(only=run_ids), tuple(run_ids))
 
 
 def curves(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -74,7 +75,7 @@ def curves(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
 def task_scores(groups: Mapping[str, str], metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of tasks by group, long, and their floors; `groups`: run -> name."""
     ws = Workspace.open()
-    stamp = lab.stamp_of("scores.jsonl", "items.jsonl")
+    stamp = lab.stamp_of("scores.jsonl", "items.jsonl", only=groups)
     scores, floors = _tasks(str(ws.root), stamp, tuple(groups), metric)
     return scores.assign(group=[groups[r] for r in scores["run_id"]]), floors
 
@@ -82,7 +83,7 @@ def task_scores(groups: Mapping[str, str], metric: str) -> tuple[pd.DataFrame, p
 def task_metrics(run_ids: Sequence[str]) -> list[str]:
     """Metrics that some task of these runs was scored by; the two that tell most first."""
     ws = Workspace.open()
-    found = _metrics(str(ws.root), lab.stamp_of("scores.jsonl"), tuple(run_ids))
+    found = _metrics(str(ws.root), lab.stamp_of("scores.jsonl", only=run_ids), tuple(run_ids))
     return sorted(found, key=lambda m: (m != "acc_char", m != "gold_bpb", m))
 
 
@@ -116,6 +117,11 @@ def tasked(told: Mapping[str, Any]) -> pd.DataFrame:
 def moved(told: Mapping[str, Any]) -> pd.DataFrame:
     """The change of shares of a comparison, long: source, points."""
     return pd.DataFrame([{"source": s, "points": p} for s, p in told["points"].items()])
+
+
+def as_json(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """Comparisons as JSON: pair -> what `mixlab runs compare --json` tells."""
+    return json.dumps(told, indent=1, default=str)
 
 
 def csv(told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -190,7 +196,7 @@ def is_written(path: Path) -> bool:
 def samples(run_ids: Sequence[str]) -> pd.DataFrame:
     """Samples of these runs as they are: untrusted text."""
     ws = Workspace.open()
-    return _samples(str(ws.root), lab.stamp_of("samples.jsonl"), tuple(run_ids))
+    return _samples(str(ws.root), lab.stamp_of("samples.jsonl", only=run_ids), tuple(run_ids))
 
 
 def votes() -> pd.DataFrame:

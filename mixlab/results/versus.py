@@ -43,9 +43,10 @@ def versus(ws: Workspace, run_a: str, run_b: str, rows: Sequence[Mapping[str, An
 
 
 def settings(store: Store, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Settings in which these runs differ: `key`, then a column a run (text, None if missing); no mixture."""
+    """Settings in which these runs differ: `key`, then a column a run (text, None if missing); no name, no mixture."""
     rows = store.sql(
-        "SELECT run_id, key, value_text FROM run_param WHERE NOT starts_with(key, 'mixture.weights') ORDER BY key",
+        "SELECT run_id, key, value_text FROM run_param WHERE key <> 'name' AND NOT starts_with(key, 'mixture.') "
+        "ORDER BY key",
         only=run_ids,
     )
     by_key: dict[str, dict[str, str]] = {}

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from mixlab.app import lab as lab_reader
+from mixlab.results.store import Store
 from tests.app.driver import said, show
 from tests.app.synthetic_lab import ENTRY, HOSTILE, ROOT
 
@@ -28,7 +30,36 @@ def test_home_counts_states_and_ranks_mixes(lab):
     best = at.dataframe[0].value
     assert sorted(best["bpb_macro"]) == list(best["bpb_macro"])
     assert dict(zip(best["mixture"], best["n_scored"], strict=True)) == {"uniform": 2, "natural": 1}
+    shares = dict(zip(best["mixture"], best["shares"], strict=True))
+    assert shares == {"uniform": "books 25 %, code 25 %, docs 25 %, wiki 25 %"} | {
+        "natural": "code 60 %, docs 27 %, books 12 %, wiki 1 %"
+    }
     assert "The gain over natural is 0.05 ± 0.01." in said(at)
+
+
+@pytest.mark.parametrize(("made", "looks"), [("demo_lab", 1), ("lab", 2)])
+def test_runs_are_read_again_only_while_one_has_not_ended(request, monkeypatch, made, looks):
+    request.getfixturevalue(made)
+    clock, seen, real = [1000.0], [], Store.runs
+    monkeypatch.setattr(lab_reader, "time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(Store, "runs", lambda self: seen.append(clock[0]) or real(self))
+    lab_reader.runs()
+    clock[0] += 3 * lab_reader.STATE_SECONDS
+    assert len(lab_reader.runs()) > 0 and len(seen) == looks
+    lab_reader.runs()
+    assert len(seen) == looks
+
+
+def test_what_other_runs_write_is_no_reason_to_read_the_chosen_ones_again(lab, monkeypatch):
+    seen, real = [], Store.scores
+    monkeypatch.setattr(Store, "scores", lambda self, ids: seen.append(ids) or real(self, ids))
+    chosen, other = ["uniform-s0-aaaa0002"], "code-x2-s0-aaaa0004"
+    before = lab_reader.scores(chosen)
+    for run in (other, *chosen):
+        path = lab / "runs" / run / "scores.jsonl"
+        path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+        assert len(lab_reader.scores(chosen)) >= len(before)
+    assert seen == [chosen, chosen]  # first, and once it had changed itself
 
 
 def test_home_without_a_verdict_names_the_command(lab):

@@ -1,7 +1,5 @@
 """Compare: runs or mixes against the first one picked: shares in points, seed bands, paired scores, settings."""
 
-import json
-
 import streamlit as st
 
 from mixlab.app import lab, parts, verdicts
@@ -77,7 +75,8 @@ for number, other in enumerate(others):
                 scores, hide_index=True, column_order=order, column_config=NUMBERS, alt=said, key=f"t-{number}"
             )
         st.caption(
-            f"b minus a in bits per byte, lower is better; a: {len(told['a'])} runs, b: {len(told['b'])} runs. "
+            f"b minus a in bits per byte, lower is better; a: {parts.several(len(told['a']), 'run')}, "
+            f"b: {parts.several(len(told['b']), 'run')}. "
             f"{told['words']}."
         )
         tasks = verdicts.tasked(told)
@@ -132,8 +131,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         with parts.guarded("Not saved"):
             verdicts.save_view(name, picked)
             st.toast("Saved: it is in the list above from now on.")
-    data = json.dumps(files, indent=1, default=str)
-    st.download_button("Export JSON", data, "comparison.json", "application/json", key="json", on_click="ignore")
-    st.download_button("Export CSV", verdicts.csv(files), "comparison.csv", "text/csv", key="csv", on_click="ignore")
+    for kind, mime, write in (("JSON", "application/json", verdicts.as_json), ("CSV", "text/csv", verdicts.csv)):
+        st.download_button(f"Export {kind}", lambda write=write: write(files), f"comparison.{kind.lower()}", mime,
+                           key=kind.lower(), on_click="ignore")  # fmt: skip
 st.caption("The address of this page holds the choice: send it to share the view.")
 parts.command(["runs", "compare", firsts[base], firsts[others[-1]], "--json"], "The same values in a shell:")

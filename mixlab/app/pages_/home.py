@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import drafts, jobview, lab, now, parts
+from mixlab.app import drafts, homeparts, jobview, lab, now, parts
 from mixlab.app.weights import short
 from mixlab.workspace import Workspace
 
@@ -60,28 +60,23 @@ is_live = now.is_anything_live(ws, runs)  # after the buttons: one of them may j
 
 @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="home_now")
 def what_runs() -> None:
-    """Jobs and runs that go on, and how many runs are in which state; looks again while there are any."""
+    """Jobs and runs that go on, how many runs are in which state, what ended; looks again while something goes on."""
     runs = lab.runs()
     if is_live and not now.is_anything_live(ws, runs):
         st.rerun()  # the last one ended: the verdict and the best mixes below are of before
-    for told in now.jobs_now(ws):
-        jobview.job(told, key="home")
-    live = now.live_runs(ws, runs)
-    for run in live:
-        left = f", about {parts.span(run['left_s'])} left" if run["left_s"] is not None else ""
-        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"live-{run['run_id']}"):
-            parts.state(run["state"])
-            with st.container(width="stretch"):
-                said = (
-                    f"{run['label']}: {run['share']:.0%}{left}" if run["state"] in ("running", "slow") else run["label"]
-                )
-                st.progress(run["share"], text=parts.plain(said))
-                st.caption(parts.plain(f"{run['why']} · {parts.age(run['heard'])}"))
-            parts.linked("run", "Open", ":material/open_in_new:", query={"id": run["run_id"]})
+    told = now.jobs_now(ws)
+    for job in (j for j in told if j["state"] in jobs.LIVE):
+        jobview.job(job, key="home")
+    for run in now.live_runs(ws, runs):
+        jobview.run(run)
     if len(runs):
         with st.container(horizontal=True, key="states"):
             for state, n in lab.counts(runs).items():
                 st.metric(state, n, border=True, width=150)
+    if ended := [j for j in told if j["state"] not in jobs.LIVE]:
+        st.caption("Jobs that ended within a day")
+    for job in ended:
+        jobview.job(job, key="home")
 
 
 if is_live or len(runs) or jobs.jobs(ws):
@@ -101,48 +96,15 @@ if len(warnings):
                 st.text(lab.visible(told["text"]))
                 st.caption(parts.plain(f"{told['run_id']}, step {told['step']}, {parts.age(told['at'])[8:]}"))
 
-verdict = lab.verdict()
 st.subheader("Last verdict")
-if verdict is None:
-    st.write("No recommendation yet: it needs finished runs of several mixes.")
-    parts.command(["recommend"])
-else:
-    sentences, weights = verdict
-    with st.container(border=True, key="verdict"):
-        for sentence in sentences[:2]:
-            st.text(sentence)
-        with st.container(horizontal=True):
-            for source, weight in sorted(weights.items()):
-                st.metric(source, f"{weight:.1%}", width=140)
-        with st.expander("All that it says"):
-            for sentence in sentences[2:]:
-                st.text(sentence)
-        parts.linked("advice", "The verdict in full", ":material/gavel:")
+homeparts.verdict()
 
 st.subheader("Best mixes")
 best = lab.best_mixes()
 if best.empty:
     st.write("No run has finished yet, so there is nothing to rank.")
 else:
-    leader = best.iloc[0]
-    imported = ["origin"] if best["origin"].notna().any() else []  # measured elsewhere, on other held-out text
-    st.dataframe(
-        best,
-        hide_index=True,
-        key="best",
-        placeholder="",
-        column_order=["mixture", "bpb_macro", "bpb_macro_sd", "n_scored", "target_tokens", "n_params", *imported],
-        alt=f"Mixes by held-out bits per byte, lowest first: {leader['mixture']} with {leader['bpb_macro']:.3f}",
-        column_config={
-            "mixture": st.column_config.TextColumn("Mix", pinned=True),
-            "bpb_macro": st.column_config.NumberColumn("Bits per byte", format="%.4f", help="Mean of sources, seeds."),
-            "bpb_macro_sd": st.column_config.NumberColumn("sd", format="%.4f", help="Standard deviation over seeds."),
-            "n_scored": st.column_config.NumberColumn("Seeds"),
-            "origin": st.column_config.TextColumn("From", help="Imported: measured elsewhere, on other held-out text."),
-            "target_tokens": st.column_config.NumberColumn("Training tokens", format="localized"),
-            "n_params": st.column_config.NumberColumn("Parameters", format="localized"),
-        },
-    )
+    homeparts.ranking(best)
     st.caption("With one seed there is no spread: a gap of a few thousandths may be noise.")
 
 sources = lab.sources()
