@@ -6,6 +6,7 @@ chart can be clicked it has a selection `pick` on `run_id`.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -36,16 +37,17 @@ def ternary(placed: pd.DataFrame, corners: Sequence[str], score: str) -> alt.Lay
     ]
     shares = [alt.Tooltip(f"w_{s}:Q", title=s, format=".1%") for s in corners]
     tips = ["label:N", *shares, alt.Tooltip(f"{REST}:Q", format=".1%"), alt.Tooltip(f"{score}:Q", format=".4f")]
+    shown: Any = placed[["run_id", "label", "x", "y", REST, score, *(f"w_{s}" for s in corners)]]  # of sixty columns
     size = alt.Size(f"{REST}:Q", title="rest", scale=alt.Scale(domain=[0, 1], range=[70, 500]), legend=None)
     points = _pickable(
-        alt.Chart(placed)
+        alt.Chart(shown)
         .mark_point(filled=True, stroke=MACRO_COLOUR, strokeWidth=1)
         .encode(x=x, y=y, size=size, color=_loss(score), tooltip=tips)
     )
     best = placed.loc[placed[score].idxmin()]
     where = ", ".join(f"{s} {best[f'w_{s}']:.0%}" for s in corners)
     said = f"{len(placed)} mixes of {', '.join(corners)}: lowest {named(score)} {best[score]:.3f} at {where}"
-    return alt.LayerChart(layer=[triangle, *known, points]).properties(height=380, description=said)
+    return alt.LayerChart(layer=[triangle, *known, points]).properties(height=440, description=said)
 
 
 def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
@@ -86,10 +88,12 @@ def pareto(told: pd.DataFrame, x: str, y: str) -> alt.LayerChart:
 
     `told`: `landscape.pareto`, with `label`.
     """
-    frame = told.assign(kind=["on the front" if b else "beaten on both" for b in told["is_best"]])
+    columns = dict.fromkeys(["run_id", "label", x, y, "is_best"])  # a run has sixty: the browser reads them all
+    frame = told[[*columns]].assign(kind=["on the front" if b else "beaten on both" for b in told["is_best"]])
     front = frame.loc[frame["is_best"]].sort_values(x)
-    axis = alt.Scale(zero=False)
-    at_x, at_y = alt.X(f"{x}:Q", title=titled(x), scale=axis), alt.Y(f"{y}:Q", title=titled(y), scale=axis)
+    scale = alt.Scale(zero=False, padding=8)
+    at_x = alt.X(f"{x}:Q", title=titled(x), scale=scale, axis=alt.Axis(tickCount=5))
+    at_y = alt.Y(f"{y}:Q", title=titled(y), scale=scale)
     steps = alt.Chart(front).mark_line(interpolate="step-after", color=OKABE_ITO[0], strokeDash=[4, 3])
     kinds = ["on the front", "beaten on both"]
     legend = alt.Legend(title=None, orient="bottom")
@@ -119,7 +123,7 @@ def dose(told: pd.DataFrame, source: str, sources: Sequence[str], score: str) ->
         .mark_point(filled=True, size=50, color=colours(sources)[source])
         .encode(
             x=alt.X("weight:Q", title=f"share of {source}", axis=alt.Axis(format="%", tickCount=5)),
-            y=alt.Y("value:Q", title=named(score), scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=named(score), scale=alt.Scale(zero=False, padding=6)),
             tooltip=["label:N", alt.Tooltip("weight:Q", format=".1%"), alt.Tooltip("value:Q", format=".4f")],
         )
         .properties(height=190, description=f"Share of {source} against {named(score)}: {said}")

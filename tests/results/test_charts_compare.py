@@ -81,6 +81,17 @@ def test_a_source_keeps_its_colour_where_others_are_missing():
     assert dots["mark"]["color"] == colours(SOURCES)["wiki"]
 
 
+def test_points_carry_no_column_that_is_not_drawn():
+    for chart in (
+        charts_explore.ternary(PLACED, SOURCES, "bpb_macro"),
+        charts_explore.pareto(FRONT, "bpb_code", "bpb_wiki"),
+    ):
+        told = str(chart.to_dict()["layer"])
+        assert all(f"'{c}" in told for c in chart.layer[-1].data.columns if c != "is_best"), chart.layer[
+            -1
+        ].data.columns
+
+
 def test_the_legend_of_a_band_shows_how_many_seeds_there_are():
     line = charts_compare.bands(CURVES, "macro", ["even", "odd"]).to_dict()["layer"][1]
     assert line["encoding"]["color"]["scale"]["domain"] == ["even (n = 3)", "odd (n = 1)"]
