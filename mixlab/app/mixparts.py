@@ -3,7 +3,8 @@
 Draws what app/mixing.py works out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +13,22 @@ from mixlab.app import mixing, parts, weights
 from mixlab.app.sliders import State
 from mixlab.errors import MixlabError
 from mixlab.mix.budget import CHINCHILLA, Exposure
+
+
+def row_box(names: Sequence[str], take: Callable[[], None]) -> Any:
+    """A popover for a row of weights, which `take` reads from `pasted`; returns the place below it for `shared`."""
+    with st.popover("Paste or share", icon=":material/content_paste:"):
+        st.text_area("Weights", key="pasted", placeholder=f"{names[0]}=30, {names[-1]}=70",
+                     help="name=number pairs, JSON, a CSV head with its row, or numbers in order.")  # fmt: skip
+        st.button("Take these", key="use_pasted", on_click=take)
+        return st.container()
+
+
+def shared(row: str) -> None:
+    """The mix of the page as a row, and as a link."""
+    st.caption("This mix as a row, and in an address that opens this page with it:")
+    st.code(row, language=None, wrap_lines=True)
+    st.code(parts.address("mix", weights=row), language=None, wrap_lines=True)
 
 
 def cost(price: mixing.Cost, grid: State, tokens: int, device: str) -> None:

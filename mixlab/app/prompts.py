@@ -47,8 +47,7 @@ def save(name: str, prompts: Sequence[str], project: Path | None = None) -> Path
 
     ConfigError for a bad name, or one that another file has.
     """
-    check_word(name)
-    path = (project or Path.cwd()) / "sweeps" / "evals" / f"{name}.yaml"
+    path, content = file_of(name, prompts, project)
     if (CONF / "evals" / f"{name}.yaml").exists():
         raise ConfigError(f"'{name}' is an exam that mixlab ships, and the shipped one would win. Choose another name.")
     if path.exists() and not path.read_text(encoding="utf-8").startswith(HEAD):
@@ -56,9 +55,16 @@ def save(name: str, prompts: Sequence[str], project: Path | None = None) -> Path
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        tmp.write_text(HEAD + yaml.safe_dump({"prompts": list(prompts)}, allow_unicode=True), encoding="utf-8")
+        tmp.write_text(content, encoding="utf-8")
         os.replace(tmp, path)
     return path
+
+
+def file_of(name: str, prompts: Sequence[str], project: Path | None = None) -> tuple[Path, str]:
+    """Where the exam of this name is kept, and its exact text. ConfigError for a name that could leave the folder."""
+    check_word(name)
+    content = HEAD + yaml.safe_dump({"prompts": list(prompts)}, allow_unicode=True)
+    return (project or Path.cwd()) / "sweeps" / "evals" / f"{name}.yaml", content
 
 
 def ask_words(run_id: str, prompts: Sequence[str]) -> list[str]:

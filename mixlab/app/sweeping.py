@@ -15,7 +15,7 @@ import pandas as pd
 
 from mixlab.app import mixing, weights
 from mixlab.config import CONF
-from mixlab.errors import ConfigError
+from mixlab.errors import ConfigError, PlanError
 from mixlab.mix import budget, designs, swarm
 from mixlab.types import Mixture
 from mixlab.workspace import disk_errors
@@ -80,6 +80,13 @@ def mixes(plan: Plan, sources: pd.DataFrame, presets: Mapping[str, Mapping[str, 
     """The mixtures of the design, within what the sources can serve. PlanError if none is, ConfigError as `checked`."""
     checked(plan)
     sizes = {s: float(n) for s, n in zip(sources["source"], sources["tokens"], strict=True)}
+    held = sum(sizes.values())
+    if held * plan.max_epochs < plan.tokens:
+        raise PlanError(
+            f"the {len(sizes)} sources hold {held:,.0f} tokens: read {plan.max_epochs:g} times each, as often as "
+            f"allowed, they fill {held * plan.max_epochs:,.0f} tokens, not {plan.tokens:,}. Lower the tokens of a run, "
+            "or prepare more text."
+        )
     caps = {s: min(1.0, plan.max_epochs * n / plan.tokens) for s, n in sizes.items()}
     if plan.kind != "around":
         return designs.make(plan.kind, sizes, plan.n, plan.design_seed, caps)
@@ -166,8 +173,8 @@ def save(
     return design, sweep
 
 
-def design_words(name: str, plan: Plan) -> list[str] | None:
-    """Words of the command that writes the same design; None where its middle has no name in the shell."""
+def design_words(name: str, plan: Plan, names: Sequence[str]) -> list[str] | None:
+    """Words of the command that writes the same design over the sources `names`; None if its middle has no name."""
     told = ["mix", "design", plan.kind, "-o", f"sweeps/design/{name}.csv", "-n", str(plan.n)]
     told += ["--seed", str(plan.design_seed)] if plan.design_seed else []
     if plan.kind == "around":
@@ -175,7 +182,7 @@ def design_words(name: str, plan: Plan) -> list[str] | None:
             return None
         told += ["--around", plan.middle, "--spread", f"{plan.spread:g}"]
     told += [] if plan.tokens == mixing.training(mixing.DEFAULT_MODEL).tokens else [f"train.tokens={plan.tokens}"]
-    return told
+    return told + ([] if set(names) == set(mixing.default_sources()) else [f"source=[{','.join(sorted(names))}]"])
 
 
 def content(found: Sequence[Mixture]) -> str:

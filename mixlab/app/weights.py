@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -30,7 +31,8 @@ def presets(sources: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Mapping[str,
     """Name -> weights to start from: natural, uniform, then each mix that ran and used no other source."""
     tokens = dict(zip(sources["source"], sources["tokens"].astype(int), strict=True))
     told = {"natural": algebra.natural(tokens).weights, "uniform": algebra.uniform(list(tokens)).weights}
-    for run in sorted(runs.to_dict("records"), key=lambda run: run["name"]):
+    shares: Any = runs[[c for c in runs.columns if c == "name" or str(c).startswith("w_")]]  # of sixty columns
+    for run in sorted(shares.to_dict("records"), key=lambda run: run["name"]):
         weights = {c.removeprefix("w_"): float(w) for c, w in run.items() if str(c).startswith("w_") and w > 0}
         if weights and set(weights) <= set(tokens):
             told.setdefault(f"{run['name']} (a run)", weights)
@@ -51,6 +53,15 @@ def as_weights(state: State, sources: Sequence[str]) -> dict[str, float]:
     if len(state.weights) != len(sources) or sum(state.weights) != UNITS or min(state.weights) < 0:
         raise ConfigError(f"the weights {list(state.weights)} do not share out 100 % over {', '.join(sources)}.")
     return {s: n / UNITS for s, n in zip(sources, state.weights, strict=True)}
+
+
+def row(state: State, sources: Sequence[str]) -> str:
+    """The weights as a row that can be pasted, in percent; sources without any are left out.
+
+    >>> row(State(weights=(305, 0, 695), locked=(False,) * 3), ["books", "code", "wiki"])
+    'books=30.5,wiki=69.5'
+    """
+    return ",".join(f"{s}={100 * n / UNITS:g}" for s, n in zip(sources, state.weights, strict=True) if n)
 
 
 def rows(

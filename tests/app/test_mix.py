@@ -21,6 +21,16 @@ def test_presets_pasted_rows_and_wrong_ones(lab):
     assert at.session_state["mix_state"].weights == (250, 250, 500, 0)
 
 
+def test_a_mix_is_shared_by_an_address_which_is_taken_once(lab):
+    at = show("mix", weights="books=24.9,code=75.1", budget="400000")
+    assert at.session_state["mix_state"].weights == (249, 751, 0, 0) and "From the address" in said(at)
+    assert "weights" not in at.query_params  # a reload shows the draft, not the link again
+    shared = [c.value for c in at.code]
+    assert "books=24.9,code=75.1" in shared
+    assert any(c.endswith("/mix?budget=400000&weights=books=24.9,code=75.1") for c in shared), shared
+    assert "Did you mean 'books'" in said(show("mix", weights="bokks=1")).replace("\\", "")
+
+
 def test_an_unknown_licence_is_loud_and_goes_with_its_source(lab):
     at = show("mix")
     assert "Licence unknown" in said(at) and "wiki" in at.error[0].value

@@ -31,5 +31,6 @@ def test_what_cannot_be_planned_says_so(demo_lab):
     at = show("sweep")
     at.number_input(key="tokens").set_value(10**9).run()
     assert "This sweep cannot be planned" in said(at)
+    assert "they fill 13,400,000 tokens, not 1,000,000,000" in said(at)  # what would be possible
     at.multiselect(key="models").set_value([]).run()
     assert "no model is chosen" in said(at)

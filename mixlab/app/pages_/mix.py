@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import drafts, jobview, lab, mixing, mixparts, parts, weights
+from mixlab.app import drafts, jobview, lab, mixing, mixparts, parts, recipes, weights
 from mixlab.app.sliders import current, simplex_sliders
 from mixlab.errors import MixlabError
 from mixlab.mix import budget as cost
@@ -41,10 +41,10 @@ def use() -> None:
         state["mix_wrong"] = str(error)
 
 
-def take_pasted() -> None:
-    """The pasted row."""
+def take(row: str, origin: str) -> None:
+    """A row of weights: pasted, or in the address."""
     try:
-        put(mixing.paste(state["pasted"] or "", names), origin="the pasted row")
+        put(mixing.paste(row, names), origin=origin)
     except MixlabError as error:
         state["mix_wrong"] = str(error)
 
@@ -53,6 +53,8 @@ if draft.get("origin"):  # another page hands over a mixture
     put(None, draft, str(draft["origin"]))
 elif state.get("mix_names") != names:
     put(None, draft, f"the draft, {parts.age(drafts.saved_at('mix'))}" if draft else "")
+    if "weights" in st.query_params:  # taken once: a reload finds what was made of it, the draft
+        take(st.query_params.pop("weights"), "the address")
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     options = [*list(presets)[:2], *mixing.RULES, *list(presets)[2:]]
@@ -61,10 +63,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         word, start = ("Tau", 2.0) if preset == "temperature" else ("Epochs at most", 1.0)
         st.number_input(word, 0.1, 100.0, start, 0.5, key="parameter", width=140)
     st.button("Use", key="use_preset", on_click=use)
-    with st.popover("Paste a row", icon=":material/content_paste:"):
-        st.text_area("Weights", key="pasted", placeholder=f"{names[0]}=30, {names[-1]}=70",
-                     help="name=number pairs, JSON, a CSV head with its row, or numbers in order.")  # fmt: skip
-        st.button("Take these", key="use_pasted", on_click=take_pasted)
+    share = mixparts.row_box(names, lambda: take(state["pasted"] or "", "the pasted row"))
 with st.container(horizontal=True, vertical_alignment="bottom"):
     tokens = st.number_input(
         "Token budget", 10_000, mixing.MOST_TOKENS, mixing.training(mixing.DEFAULT_MODEL).tokens, 50_000,
@@ -75,8 +74,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     with st.popover("Your prices", icon=":material/payments:"):
         hourly = st.number_input("Dollars per device-hour", 0.0, 1000.0, None, key="hourly", bind="query-params",
                                  placeholder=f"{cost.DEVICES[device or 'cpu'].dollars_per_hour:g}")  # fmt: skip
-        share = st.number_input("Utilisation, % of the peak", 0.1, 100.0, None, key="utilisation", bind="query-params",
-                                placeholder="measured, or assumed")  # fmt: skip
+        percent = st.number_input("Utilisation, % of the peak", 0.1, 100.0, None, key="utilisation",
+                                  bind="query-params", placeholder="measured, or assumed")  # fmt: skip
         st.caption("Left empty: the speed measured in this lab, else the table's.")
     limit = st.number_input("Epochs, at most", 0.1, 1000.0, 4.0, 1.0, key="limit", bind="query-params", width=150,
                             help="A run that repeats a source more often is refused.")  # fmt: skip
@@ -92,9 +91,11 @@ grid = state["mix_state"] = simplex_sliders(
     weights.rows(sources, grid, tokens, limit), grid, key="mix", units=UNITS, rev=state["mix_rev"]
 )
 mixture = weights.as_weights(grid, names)
+with share:
+    mixparts.shared(weights.row(grid, names))
 
-share = None if share is None else share / 100
-price = mixing.cost(model, tokens, device, hourly=hourly, utilisation=share)
+peak = None if percent is None else percent / 100
+price = mixing.cost(model, tokens, device, hourly=hourly, utilisation=peak)
 mixparts.cost(price, grid, tokens, device)
 if refusal := mixing.refused(sources, mixture, tokens, limit):
     st.warning(parts.plain(refusal), title="Repeated past the limit", icon=":material/repeat:")
@@ -128,7 +129,7 @@ if clicked or name or state.get("mix_review"):
         if clicked:
             weights.keep(name, mixture, overwrite=replace)
             st.success("Saved.")
-        st.code(path, language=None, wrap_lines=True)
+        parts.command(recipes.as_command(path, weights.as_yaml(name, mixture)), "What is saved, as a shell writes it:")
         words = mixing.run_words(name, names, model=model, tokens=tokens, max_epochs=limit)
         if state.get("mix_review"):
             mixparts.review(sources, mixture, price, tokens)
@@ -140,7 +141,7 @@ if clicked or name or state.get("mix_review"):
         else:
             parts.command(words, "This trains it, in the same directory:")
             parts.command(mixing.price_words(name, names, model=model, tokens=tokens, device=device, max_epochs=limit,
-                                             hourly=hourly, utilisation=share), "Its draws and price:")  # fmt: skip
+                                             hourly=hourly, utilisation=peak), "Its draws and price:")  # fmt: skip
     except MixlabError as error:
         parts.problem(error, "Not saved")
 

@@ -29,12 +29,13 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     n = st.number_input("Mixtures, at most", 1, sweeping.MOST_MIXES, draft.get("n", 16), key="n", bind="query-params",
                         width=160)  # fmt: skip
     seed = st.number_input("Design seed", 0, 10**6, draft.get("design_seed", 0), key="design_seed", width=140,
-                           help="Of the draws, not of the runs.")  # fmt: skip
+                           bind="query-params", help="Of the draws, not of the runs.")  # fmt: skip
     middle, spread = "natural", 0.05
     if kind == "around":
-        middle = st.selectbox("Around", middles, first(middles, draft.get("middle")), key="middle", width=220)
+        middle = st.selectbox("Around", middles, first(middles, draft.get("middle")), key="middle", width=220,
+                              bind="query-params")  # fmt: skip
         spread = st.number_input("Spread", 0.005, 0.4, draft.get("spread", 0.05), 0.01, key="spread", width=130,
-                                 help="Standard deviation of a weight, as a share.")  # fmt: skip
+                                 bind="query-params", help="Standard deviation of a weight, as a share.")  # fmt: skip
 st.caption(f"{kind}: {sweeping.KINDS.get(kind or '', '')}.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     models = st.multiselect("Models", sizes, draft.get("models", [mixing.DEFAULT_MODEL]), key="models",
@@ -114,7 +115,7 @@ try:
         sweeping.save(name, plan, found, overwrite=replace)
         st.success("Saved.")
     st.code("\n".join(map(str, sweeping.paths(name))), language=None, wrap_lines=True)
-    if words := sweeping.design_words(name, plan):
+    if words := sweeping.design_words(name, plan, names):
         parts.command(words, "The same design in a shell:")
     parts.command(["sweep", name, "--dry-run"], "Every run, priced, without training it:")
     job = parts.launch(["sweep", name], key=jobs.work_key(["sweep", name], text, sweeping.content(found)),

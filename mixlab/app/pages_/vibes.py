@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from mixlab.app import lab, parts, prompts, verdicts
+from mixlab.app import lab, parts, prompts, recipes, verdicts
 from mixlab.app.lab import visible
 from mixlab.results import vibes
 from mixlab.workspace import Workspace
@@ -34,9 +34,9 @@ samples = verdicts.samples(chosen)
 steps = sorted({int(s) for s in samples["step"]})
 heats = sorted({float(t) for t in samples["temperature"]}, reverse=True)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    at = st.multiselect("Checkpoints", [LAST, *steps], default=[LAST], key="at", width=320,
+    at = st.multiselect("Checkpoints", [LAST, *steps], default=[LAST], key="at", bind="query-params", width=320,
                         format_func=lambda s: "the last" if s == LAST else f"step {s}")  # fmt: skip
-    heat = st.selectbox("Drawn", heats, key="heat", width=220,
+    heat = st.selectbox("Drawn", heats, key="heat", bind="query-params", width=220,
                         format_func=lambda t: "greedily" if t == 0 else f"at temperature {t:g}")  # fmt: skip
     shows = st.toggle("Show who wrote what", key="shows", help="Without voting first. Votes are then not taken.")
 shown = vibes.shown(samples, chosen, at, heats[0] if heat is None else heat) if heats else []
@@ -75,11 +75,11 @@ for number, row in list(enumerate(shown))[(page - 1) * PAGE : page * PAGE]:
                 name = sampled[whose[0]] if len(at) == 1 else f"{sampled[whose[0]]}, step {whose[1]}"
                 st.caption(f"{letter}: {visible(name)}" if is_open else letter)
                 parts.untrusted(row["texts"][whose])
-                if not is_open:
-                    st.button(f"{letter} is better", key=f"vote-{number}-{i}", on_click=cast,
-                              args=(prompt, heat or 0.0, order, whose))  # fmt: skip
         if not is_open:
-            st.button("No difference", key=f"tie-{number}", on_click=cast, args=(prompt, heat or 0.0, order, None))
+            votes = [(f"{chr(ord('A') + i)} is better", f"vote-{number}-{i}", whose) for i, whose in enumerate(order)]
+            with st.container(horizontal=True):
+                for label, key, best in [*votes, ("No difference", f"tie-{number}", None)]:
+                    st.button(label, key=key, on_click=cast, args=(prompt, heat or 0.0, order, best))
         elif not shows and len(order) > 1:
             st.caption(":material/how_to_vote: You voted on this one.")
         seeds = ", ".join(str(s) for s in sorted(row["seeds"]))
@@ -111,7 +111,9 @@ with st.expander("Edit the prompts"):
     with parts.guarded("Not saved"):
         lines = prompts.prompts_of(text or "")
         if st.button("Save", key="save_prompts"):
-            st.success(f"Saved: {prompts.save(name or '', lines)}")
+            prompts.save(name or "", lines)
+            st.success("Saved.")
+        parts.command(recipes.as_command(*prompts.file_of(name or "", lines)), "The same file, written in a shell:")
         st.write("A run that has finished is asked these prompts without being trained again:")
         for run in chosen[:SIDE_BY_SIDE]:
             parts.command(prompts.ask_words(run, lines))
