@@ -30,6 +30,7 @@ ONE_THREAD = 1
 PLACES = ("natural", "uniform", "recommended")
 """Mixes to stand on where effects are asked for."""
 UNITS = 1_000_000  # as advise.runs.save: a weight is a whole number of millionths
+INF = float("inf")
 DIGITS = 4  # of a share: a hundredth of a point
 
 
@@ -46,8 +47,16 @@ class Wanted:
     caps: tuple[tuple[str, float], ...] = ()
     frozen: tuple[tuple[str, float], ...] = ()
     """Sources that keep these proportions to each other; none, or two at least."""
+    importance: tuple[tuple[str, float], ...] = ()
+    """Source -> what its bits per byte count, where that is not 1."""
+    ceilings: tuple[tuple[str, float], ...] = ()
+    """Source -> predicted bits per byte that the mix may not pass."""
+    standardise: bool = False
     caution: float = 0.0
+    pull: float = 0.0
+    """Towards natural: loss that a nat of KL costs."""
     target_tokens: int | None = None
+    target_params: float | None = None
     device: str = "cpu"
 
     def ask(self) -> "Ask":
@@ -66,8 +75,16 @@ class Wanted:
             max_epochs=self.max_epochs,
             only_licences=self.only_licences,
             target_tokens=self.target_tokens,
+            target_params=self.target_params,
             device=self.device,
-            wish=Wish(limits=limits, kappa=self.caution),
+            wish=Wish(
+                limits=limits,
+                importance={f"bpb_{s}": n for s, n in self.importance},
+                ceilings={f"bpb_{s}": v for s, v in self.ceilings},
+                standardise=self.standardise,
+                kappa=self.caution,
+                lam=self.pull,
+            ),
         )
 
     def check(self) -> None:
@@ -77,8 +94,10 @@ class Wanted:
                 raise ConfigError(f"the share of {name} is {share:g}: floors and caps lie between 0 and 1.")
         if len(self.frozen) == 1:
             raise ConfigError(f"{self.frozen[0][0]} alone cannot keep proportions: choose two sources or none.")
-        if self.caution < 0 or (self.max_epochs is not None and self.max_epochs <= 0):
-            raise ConfigError("caution is 0 or more, and epochs are more than 0.")
+        above = (self.max_epochs, self.target_tokens, self.target_params, *(v for _, v in self.ceilings))
+        least = (self.caution, self.pull, *(n for _, n in self.importance))
+        if not all(x is None or 0 < x < INF for x in above) or not all(0 <= x < INF for x in least):
+            raise ConfigError("caution, pull and what a score counts are 0 or more; all else is more than 0.")
 
     def words(self) -> list[str]:
         """The same for the shell: words after `mixlab`."""
@@ -88,14 +107,19 @@ class Wanted:
             ("--metric", self.metrics),
             ("--floor", _pairs(self.floors)),
             ("--cap", _pairs(self.caps)),
+            ("--weight", _pairs(self.importance)),
+            ("--ceiling", _pairs(self.ceilings)),
         ):
             for value in values:
                 told += [option, value]
         told += ["--freeze", ",".join(_pairs(self.frozen))] if self.frozen else []
         told += [] if self.max_epochs is None else ["--max-epochs", f"{self.max_epochs:g}"]
         told += ["--only-licences", ",".join(self.only_licences)] if self.only_licences else []
+        told += ["--standardise"] if self.standardise else []
         told += ["--caution", f"{self.caution:g}"] if self.caution else []
+        told += ["--pull", f"{self.pull:g}"] if self.pull else []
         told += [] if self.target_tokens is None else ["--target-tokens", str(self.target_tokens)]
+        told += [] if self.target_params is None else ["--target-params", f"{self.target_params:.12g}"]
         return told + ([] if self.device == "cpu" else ["--device", self.device])
 
     def of_runs(self, verb: str) -> list[str]:

@@ -85,6 +85,8 @@ def test_advice_on_the_demo_is_a_verdict_with_its_commands(demo_lab, project):
     assert "--floor code=0.3" in said(at)
     shares = at.dataframe[0].value.set_index("source")
     assert shares.loc["code", "weight"] >= 0.2999
+    at.number_input(key="counts_wiki").set_value(3.0).run()
+    assert "--weight wiki=3" in said(at) and not at.exception
     at.button(key="save_advice").click().run()
     saved = yaml.safe_load((project / "sweeps" / "mixture" / "advised.yaml").read_text())
     assert saved["weights"]["code"] >= 0.2999 and (demo_lab / "ledger.jsonl").exists()

@@ -27,26 +27,43 @@ sweeps = sorted(set(runs["sweep"].dropna()))
 
 with st.expander("Constraints", expanded=True):
     with st.container(horizontal=True):
-        metrics = st.multiselect("Scores that count (none: all)", sources, key="metric", bind="query-params", width=300)
         allowed = st.multiselect("Only these licences (none: any)", sorted({x for s in licences.values() for x in s}),
                                  key="licences", bind="query-params", width=300)  # fmt: skip
         frozen = st.multiselect("Keep these in their natural proportions", sources, key="frozen", bind="query-params",
                                 width=300)  # fmt: skip
+        epochs = st.number_input("Passes over a source, at most", 0.01, 1000.0, None, key="epochs", bind="query-params",
+                                 placeholder="as the runs", width=220)  # fmt: skip
     limits = {}
     grid = st.grid(4, min_column_width=220)
     for source in sources:
         with grid.container():
             limits[source] = st.slider(f"{source}, from and to", 0, PERCENT, (0, PERCENT), key=f"limit_{source}",
                                        format="%d %%", bind="query-params")  # fmt: skip
-    with st.container(horizontal=True):
-        epochs = st.number_input("Passes over a source, at most", 0.01, 1000.0, None, key="epochs", bind="query-params",
-                                 placeholder="as the runs", width=220)  # fmt: skip
-        target = st.number_input("Tokens of the run it is for", 1000, 10**14, None, key="target", bind="query-params",
-                                 placeholder="as the runs", width=220)  # fmt: skip
-        caution = st.number_input("Caution, in sds", 0.0, 10.0, 0.0, 0.5, key="caution", bind="query-params", width=180)
-        device = st.selectbox("Priced on", list(cost.DEVICES), key="device", bind="query-params", width=180)
+with st.expander("What counts, how boldly, and for which run"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        metrics = st.multiselect("Scores that count (none: all)", sources, key="metric", bind="query-params", width=300)
         sweep = st.selectbox("Runs of", sweeps, index=None, key="sweep", bind="query-params", width=220,
                              placeholder="all sweeps")  # fmt: skip
+        alike = st.toggle("Divide scores by their spread", key="standardise", bind="query-params",
+                          help="By their standard deviation between runs, so that none counts more.")  # fmt: skip
+    counts, ceilings = {}, {}
+    grid = st.grid(4, min_column_width=220)
+    for source in metrics or sources:
+        with grid.container():
+            counts[source] = st.number_input(f"{source} counts", 0.0, 100.0, 1.0, 0.5, key=f"counts_{source}",
+                                             bind="query-params")  # fmt: skip
+            ceilings[source] = st.number_input(f"{source}, bits per byte at most", 0.01, 100.0, None, 0.01,
+                                               key=f"ceiling_{source}", bind="query-params")  # fmt: skip
+    with st.container(horizontal=True):
+        caution = st.number_input("Caution, in sds", 0.0, 10.0, 0.0, 0.5, key="caution", bind="query-params", width=160,
+                                  help="Added to each predicted loss: mixes of which less is known lose.")  # fmt: skip
+        pull = st.number_input("Pull towards natural", 0.0, 10.0, 0.0, 0.01, key="pull", bind="query-params", width=180,
+                               help="Loss that a nat of KL from the natural mix costs.")  # fmt: skip
+        target = st.number_input("Tokens of the run it is for", 1000, 10**14, None, key="target", bind="query-params",
+                                 placeholder="as the runs", width=220)  # fmt: skip
+        size = st.number_input("Parameters of its model", 1000, 10**13, None, key="params", bind="query-params",
+                               placeholder="as the runs", width=220)  # fmt: skip
+        device = st.selectbox("Priced on", list(cost.DEVICES), key="device", bind="query-params", width=160)
 wanted = Wanted(
     sweep=sweep,
     metrics=tuple(metrics),
@@ -55,8 +72,13 @@ wanted = Wanted(
     floors=tuple((s, low / PERCENT) for s, (low, _) in limits.items() if low > 0),
     caps=tuple((s, high / PERCENT) for s, (_, high) in limits.items() if high < PERCENT),
     frozen=advising.proportions(frozen),
+    importance=tuple((s, n) for s, n in counts.items() if n not in (None, 1.0)),
+    ceilings=tuple((s, v) for s, v in ceilings.items() if v is not None),
+    standardise=alike,
     caution=caution or 0.0,
+    pull=pull or 0.0,
     target_tokens=None if target is None else int(target),
+    target_params=None if size is None else float(size),
     device=device or "cpu",
 )
 parts.command(wanted.words())
