@@ -60,8 +60,8 @@ def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str, evidence: Evidenc
             "deduplication or hold-out differs), so their bits per byte cannot be compared. Score both on one fixed "
             "set: a task of type `documents` (docs/evaluation.md), `mixlab runs eval RUN RUN --suite FILE`."
         )
-    like = [r for r in rows if r["evals_key"] == one["evals_key"] and r["state"] == "finished"]
-    a, b = (_alike(like, run) for run in (one, other))
+    like = _by_kind([r for r in rows if r["evals_key"] == one["evals_key"] and r["state"] == "finished"])
+    a, b = (_alike(like.get(_kind(run), []), run) for run in (one, other))
     common = {r["seed"] for r in a} & {r["seed"] for r in b}
     if _kind(one) == _kind(other):
         a, b = [one], [other]
@@ -70,7 +70,9 @@ def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str, evidence: Evidenc
     scores = []
     gone = [f"bpb/{task}: other held-out documents on the two sides, not compared" for task in moved]
     for task in (t for t in tasks if t not in moved):
-        noise = noise_floor(_groups(like, task)) or (evidence.noise.get(task) if evidence else None)
+        noise = noise_floor([[_value(r, task) for r in runs] for runs in like.values()]) or (
+            evidence.noise.get(task) if evidence else None
+        )
         found = seeds_difference(_by_seed(b, task), _by_seed(a, task), noise)
         if evidence is not None and (documents := _documents(task, a, b, evidence)) is not None:
             found = combine(found, documents)
@@ -138,23 +140,28 @@ def _kind(run: Run) -> tuple[Any, ...]:
     return run["recipe"], tuple(sorted((s, round(w, 9)) for s, w in run["weights"].items() if w))
 
 
-def _alike(rows: Sequence[Run], run: Run) -> list[Run]:
-    """One run a seed like `run`, itself included."""
-    by_seed = {r["seed"]: r for r in rows if _kind(r) == _kind(run)} | {run["seed"]: run}
+def _by_kind(rows: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """Kind -> its runs."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for run in rows:
+        found.setdefault(_kind(run), []).append(run)
+    return found
+
+
+def _alike(kin: Sequence[Run], run: Run) -> list[Run]:
+    """One run a seed of those of its kind, `run` itself included."""
+    by_seed = {r["seed"]: r for r in kin} | {run["seed"]: run}
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def _groups(rows: Sequence[Run], task: str) -> list[list[float | None]]:
-    """Values of a task, one list per kind of run."""
-    groups: dict[tuple[Any, ...], list[float | None]] = {}
-    for run in rows:
-        groups.setdefault(_kind(run), []).append(_by_seed([run], task)[run["seed"]])
-    return list(groups.values())
+def _value(run: Run, task: str) -> float | None:
+    """Bits per byte on a source, or macro."""
+    return run["bpb_macro"] if task == "macro" else run["bpb"].get(task)
 
 
 def _by_seed(runs: Sequence[Run], task: str) -> dict[int, float | None]:
     """Seed -> bits per byte on a source, or macro."""
-    return {r["seed"]: r["bpb_macro"] if task == "macro" else r["bpb"].get(task) for r in runs}
+    return {r["seed"]: _value(r, task) for r in runs}
 
 
 def _told(task: str, found: Difference, a: Sequence[Run], b: Sequence[Run]) -> dict[str, Any]:
