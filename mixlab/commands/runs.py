@@ -160,18 +160,20 @@ def tail(
     name: Annotated[str, typer.Argument(help="A run or a job.")],
     lines: Annotated[int, typer.Option("-n", help="How many.")] = 20,
 ) -> None:
-    """The last lines a run or a detached sweep wrote."""
+    """The last lines a detached sweep wrote; of a run its last metrics, then what the job that trains it said."""
     from mixlab import jobs
     from mixlab import show as showing
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    if not (path := ws.jobs / name / "log.txt").exists():
+    paths = [ws.jobs / name / "log.txt"]
+    if not paths[0].exists():
         run = showing.folder(ws, name)
-        log = jobs.log_of(ws, run)  # empty for a sweep into a pipe: then what the run itself wrote
-        path = log if log and log.stat().st_size else run / "metrics.jsonl"
-    for line in jobs.tail(path).splitlines()[-lines:]:
-        showing.say(line)
+        log = jobs.log_of(ws, run)
+        paths = [run / "metrics.jsonl", *([] if log is None else [log])]
+    for path in paths:
+        for line in jobs.tail(path).splitlines()[-lines:] if path.exists() else ():
+            showing.say(line)
 
 
 @app.command("lineage")
