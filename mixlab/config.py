@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
+from mixlab.bounds import check
 from mixlab.errors import ConfigError, nearest
 from mixlab.types import RunSpec, Source
 
@@ -33,7 +34,9 @@ def run_spec(tree: Mapping[str, Any]) -> RunSpec:
         if isinstance(given, Mapping) and given.get("name", name) != name:
             raise ConfigError(f"sources.{name}.name: is '{given['name']}', but the file and package say '{name}'.")
     told["sources"] = [{"name": n, **(s or {})} for n, s in sorted(sources.items())]
-    return convert(RunSpec, told)
+    spec = convert(RunSpec, told)
+    check(spec)
+    return spec
 
 
 def convert(cls: type[T], value: Any, path: str = "") -> T:

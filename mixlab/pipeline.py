@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import claims, commit, exam, handover, jobs, lengths, trackers, unprompted
+from mixlab import bounds, claims, commit, exam, handover, jobs, lengths, trackers, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
@@ -120,6 +120,7 @@ def rehearse(
 
     `speeds`: measured runs to price it by.
     """
+    bounds.check(spec)
     mixture.check(spec.mixture, list(corpora))
     trackers.check(spec.train.trackers)
     vocab = {c.vocab_size for c in corpora.values()}

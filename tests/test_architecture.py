@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    *("types", "errors", "seeds", "config", "workspace", "alive", "requeue"),
+    *("types", "errors", "seeds", "bounds", "config", "workspace", "alive", "requeue"),
     *("data", "mix", "model", "train", "eval", "results", "advise"),
     *(
         "claims",
