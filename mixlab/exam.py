@@ -5,6 +5,7 @@ log-likelihoods at the end of training) and scores.jsonl. What was asked before 
 again, so a new task costs only itself.
 """
 
+import functools
 import logging
 import math
 import time
@@ -20,19 +21,31 @@ from mixlab import handover
 from mixlab.config import convert
 from mixlab.data import tokenizer
 from mixlab.errors import MissingError
-from mixlab.eval import engine, marking, suites
+from mixlab.eval import answers, engine, marking, suites
 from mixlab.eval.packing import Packed, pack
 from mixlab.eval.requests import Requests, tokenise
 from mixlab.eval.suites import Task
+from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT
-from mixlab.results.listing import trained_here
+from mixlab.results.listing import read_object, trained_here
 from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
 from mixlab.types import ModelSpec, RunSpec, TrainSpec
-from mixlab.workspace import Workspace, append_lines, disk_errors, read_json, read_lines, read_manifest
+from mixlab.workspace import (
+    Workspace,
+    append_lines,
+    disk_errors,
+    key_of,
+    read_json,
+    read_lines,
+    read_manifest,
+    write_json,
+)
 
 LIVE_SHARE = 0.03
 """Of the training cost, what live tasks may cost at most; a token fed costs a third of a token trained on."""
+START_VERSION = 1
+"""Raised when an untrained start would get other scores."""
 TOGETHER = 4
 """Runs asked in one pass, with two checkpoints each in memory."""
 logger = logging.getLogger(__name__)
@@ -104,31 +117,76 @@ def sitter(run: Path, ws: Workspace) -> Sitter:
 
 def _put(sitters: Sequence[Sitter], found: Sequence[Task], words: Path, ws: Workspace) -> None:
     """Puts each task to those that lack it, start and end, in one pass; each is written when it is done."""
-    encoder, models = tokenizer.load(words), dict[tuple[str, int], MPT]()
+    encoder, models, starts = tokenizer.load(words), dict[tuple[str, int], MPT](), dict[str, str]()
     for task in found:
         new = [
-            (sitter, step, tokens)
+            (sitter, step)
             for sitter in sitters
-            for step, tokens in ((0, 0), (sitter.steps, sitter.tokens))
+            for step in (0, sitter.steps)
             if not _of(read_lines(sitter.run / "scores.jsonl"), task, sitter.sha, step)
         ]
-        if not new:
-            continue
-        for sitter, step, _ in new:
-            if (sitter.run.name, step) not in models:
-                models[sitter.run.name, step] = model_of(sitter, step)
-        asked, began = [models[sitter.run.name, step] for sitter, step, _ in new], time.monotonic()
-        requests = tokenise(task, encoder, sitters[0].sha, ws.requests)
-        packed = pack(requests, sitters[0].spec.max_seq_len, engine.batch_tokens_of(asked[0]))
-        scored = engine.score_packed(asked, packed)
-        seconds = (time.monotonic() - began) / len(new)
-        for (sitter, step, tokens), one in zip(new, scored, strict=True):
-            items = marking.item_rows(task, requests, one, step, tokens, sitter.sha)
+        for sitter in (sitter for sitter, step in new if not step and sitter.run.name not in starts):
+            starts[sitter.run.name] = _start_key(sitter)
+        kept = {
+            n: ws.requests / f"start-{key}-{marking.evals_key(task, sitters[0].sha)}.json" for n, key in starts.items()
+        }
+        new = [(sitter, step) for sitter, step in new if step or not _recall(sitter, kept[sitter.run.name])]
+        if new:
+            _ask(task, new, encoder, models, ws, kept)
+
+
+def _ask(
+    task: Task,
+    sittings: Sequence[tuple[Sitter, int]],
+    encoder: tokenizer.Tokenizer,
+    models: dict[tuple[str, int], MPT],
+    ws: Workspace,
+    kept: Mapping[str, Path],
+) -> None:
+    """Puts one task to (run, step) after (run, step); runs that began alike have one untrained start among them.
+
+    `kept`: run -> where the scores of its start are kept.
+    """
+    alike: dict[tuple[str, int], list[tuple[Sitter, int]]] = {}
+    for sitter, step in sittings:
+        alike.setdefault((sitter.run.name if step else kept[sitter.run.name].name, step), []).append((sitter, step))
+    for who, ((sitter, step), *_) in alike.items():
+        if who not in models:
+            models[who] = model_of(sitter, step)
+    asked, began, max_len = [models[who] for who in alike], time.monotonic(), sittings[0][0].spec.max_seq_len
+    requests = tokenise(task, encoder, sittings[0][0].sha, ws.requests)
+    scored = engine.score_packed(asked, pack(requests, max_len, engine.batch_tokens_of(asked[0])))
+    writers = [functools.partial(generate, model, stop_id=encoder.end_of_text_id) for model in asked]
+    written = [answers.written(write, encoder, task, requests, max_len) for write in writers]
+    seconds = (time.monotonic() - began) / len(asked)
+    for those, one, outputs in zip(alike.values(), scored, written, strict=True):
+        for sitter, step in those:
+            tokens = sitter.tokens if step else 0
+            items = marking.item_rows(task, requests, one, step, tokens, sitter.sha, outputs)
             scores = marking.score_rows(task, items, final=bool(step), seconds=seconds, fed=one.tokens)
             if step:
                 append_lines(sitter.run / "items.jsonl", items)
+            else:
+                write_json(kept[sitter.run.name], {"rows": scores})
             append_lines(sitter.run / "scores.jsonl", scores)
-        logger.info("%s: %d items, %d checkpoints, %.1f s each", task.label, len(task.asked), len(new), seconds)
+    logger.info("%s: %d items, %d checkpoints, %.1f s each", task.label, len(task.asked), len(asked), seconds)
+
+
+def _recall(sitter: Sitter, kept: Path) -> bool:
+    """True if a run with the same untrained start was asked this before: its scores are this run's, too."""
+    rows = read_object(kept).get("rows")
+    if not rows:
+        return False
+    told = [{**row, "ts": time.time(), "detail": {**row["detail"], "seconds": 0.0}} for row in rows]
+    append_lines(sitter.run / "scores.jsonl", told)
+    return True
+
+
+def _start_key(sitter: Sitter) -> str:
+    """Key of a run's untrained start: of the model, its seed or the weights it began with, and where it is asked."""
+    device = loop.pick_device(convert(TrainSpec, sitter.told["spec"]["train"], "train")).type
+    about = {"seed": str(sitter.told["seed"]), "device": device, **handover.starting_key(sitter.spec)}
+    return key_of("runs", START_VERSION, sitter.spec, about)
 
 
 def model_of(sitter: Sitter, step: int) -> MPT:
@@ -144,8 +202,9 @@ def model_of(sitter: Sitter, step: int) -> MPT:
 def live(spec: RunSpec, words: Path, ws: Workspace, out: Path) -> Callable[[MPT, int, int], None] | None:
     """The live suite of a run as a callable (model, step, tokens), or None without one.
 
-    Asked at step 0 and then as often as keeps its cost within 3 % of the training's: at every n-th evaluation. Each row
-    tells in `detail.live_cost_frac` what live tasks cost so far, step 0 included, as a share of the training so far.
+    Asked at step 0 and then as often as keeps its cost within 3 % of the training's: at every n-th evaluation; answers
+    are written at the end of a run alone (token by token, they would cost many times what scoring does). Each row tells
+    in `detail.live_cost_frac` what live tasks cost so far, step 0 included, as a share of the training so far.
     """
     if spec.evals.live_suite is None:
         return None

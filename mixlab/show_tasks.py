@@ -32,7 +32,7 @@ def tasks(title: str, told: Sequence[Mapping[str, Any]]) -> None:
     for t in told:
         metrics, floors = t["metrics"], t["floors"]
         some = metrics.get("gold_bpb") or metrics["bpb"]
-        chosen = metrics.get("acc_char") or metrics.get("exact")
+        chosen = metrics.get("acc_char") or metrics.get("exact_match") or metrics.get("exact")
         best = max((f for f in floors if f != "chance"), key=floors.get, default="")
         lines.append(
             (

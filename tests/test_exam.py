@@ -145,6 +145,30 @@ def test_mbpps_own_file_is_scored_by_its_solutions(project, run):
     assert item["n_bytes"] == [len(rows[0]["code"].encode())]
 
 
+def test_a_finished_run_answers_and_a_run_that_began_alike_is_not_asked_untrained_again(project, run):
+    suite = project / "suite"
+    suite.mkdir()
+    rows = [{"context": f"Question: {n} and one", "answer": str(n + 1)} for n in range(3)]
+    (suite / "sums.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    (suite / "sums.yaml").write_text(
+        "label: sums\ndataset_uri: sums.jsonl\nicl_task_type: generation_task_with_answers\nmax_new_tokens: 5\n"
+    )
+    ws, twin = Workspace.open(project / "lab"), run.with_name("twin-s0-00000000")
+    shutil.copytree(run, twin)
+    told = exam.sit(run, ws, str(suite))
+    (mark,) = [s for s in told if s["metric"] == "exact_match"]
+    assert mark["n"] == 3 and 0 <= mark["value"] <= 1 and {s["metric"] for s in told} > {"gold_bpb", "f1"}
+    assert all(len(r["output"]) <= 5 for r in read_lines(run / "items.jsonl"))
+    view = Store.open(ws).sql("SELECT value FROM task_mark WHERE metric = 'exact_match'")
+    assert view["value"].tolist() == [mark["value"]]
+    exam.sit(twin, ws, str(suite))
+    (start, copied) = (
+        [r for r in read_lines(p / "scores.jsonl") if r["task"] == "sums" and not r["step"]] for p in (run, twin)
+    )
+    assert [r["value"] for r in start] == [r["value"] for r in copied] and copied[0]["detail"]["seconds"] == 0
+    assert [r["metric"] for r in start] == [s["metric"] for s in told]
+
+
 def test_unprompted_samples_tell_the_mix_they_come_from(project, run):
     told = mixlab("runs", "samples", run.name, "--count", "12", "--json")
     assert told.returncode == 0, told.stderr

@@ -8,14 +8,15 @@ store (results/marks.py), which a test holds equal. A model that is not finite g
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mixlab.eval import answers
 from mixlab.eval.engine import Scored
 from mixlab.eval.requests import Requests
-from mixlab.eval.scoring import choice_metrics, expected_calibration_error, ratio, shared_credit
+from mixlab.eval.scoring import check_item, expected_calibration_error, metrics_of, ratio, shared_credit
 from mixlab.eval.suites import Task
 
 LOWER_IS_BETTER = ("bpb", "gold_bpb", "brier", "ece")
@@ -24,9 +25,12 @@ SINGLE = ("gold_bpb", "correct_prob", "correct_prob_char", "correct_prob_byte", 
 
 
 def item_rows(
-    task: Task, requests: Requests, scored: Scored, step: int, tokens: int, words: str
+    task: Task, requests: Requests, scored: Scored, step: int, tokens: int, words: str, outputs: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The lines of items.jsonl: raw sums per item, None where not finite; `words` is the tokenizer's hash."""
+    """The lines of items.jsonl: raw sums per item, None where not finite; `words` is the tokenizer's hash.
+
+    `outputs`: the answers that the model wrote, if it was asked to, which stand in the lines with their marks.
+    """
     about = {"step": step, "tokens": tokens, "ts": time.time(), **hashes(task, words)}
     rows, at = [], 0
     alone_at = sum(len(asked.continuations) for asked in task.asked)
@@ -55,6 +59,10 @@ def item_rows(
                 "truncated": bool(scored.truncated[span].any()),
             }
         )
+    for row, asked, output in zip(rows, task.asked, outputs, strict=False):
+        is_gone = any(x is None for x in row["logliks"])
+        told = answers.marks(output, asked.item.answers)
+        row |= {"output": output} | (dict.fromkeys(told) if is_gone else told)
     return rows
 
 
@@ -70,6 +78,11 @@ def hashes(task: Task, words: str) -> dict[str, str]:
     }
 
 
+def evals_key(task: Task, words: str) -> str:
+    """What says in one word whether two scores may be compared."""
+    return f"{task.suite_hash}-{task.prompt_hash}-{words}"
+
+
 def score_rows(
     task: Task, rows: Sequence[Mapping[str, Any]], *, final: bool, seconds: float, fed: int
 ) -> list[dict[str, Any]]:
@@ -78,7 +91,6 @@ def score_rows(
     Paradigms of a `pairs` task weigh alike. All values are None if one item is not finite.
     """
     assert len(rows) == len(task.asked), (len(rows), len(task.asked))
-    marks = [mark(row, asked.item.choices) for row, asked in zip(rows, task.asked, strict=True)]
     clusters = [row["cluster"] or str(row["item"]) for row in rows]
     is_even = task.spec.icl_task_type == "pairs"
     status = "diverged" if any(x is None for row in rows for x in row["logliks"]) else "scored"
@@ -93,9 +105,9 @@ def score_rows(
         nats = [-row["logliks"][0] / math.log(2) for row in rows] if sums["nats"] is not None else []
         found["bpb"] = ratio(nats, [row["n_bytes"][0] for row in rows]) if nats else (None, None)
     else:
-        found = {name: clustered_mean([m[name] for m in marks], clusters, even=is_even) for name in marks[0]}
+        found = clustered_means(marks(rows, [a.item.choices for a in task.asked]), clusters, even=is_even)
         found["ece"] = (calibration(rows), None)
-    evals_key = f"{task.suite_hash}-{task.prompt_hash}-{first['tokenizer_hash']}"
+        found |= answers.bleu_of(rows, task) if status == "scored" else {}
     about = {"step": first["step"], "tokens": first["tokens"], "ts": first["ts"], "task": task.label}
     return [
         {
@@ -106,7 +118,7 @@ def score_rows(
             "n": len(rows),
             "higher_is_better": not name.startswith(LOWER_IS_BETTER),
             "final": final,
-            "evals_key": evals_key,
+            "evals_key": evals_key(task, first["tokenizer_hash"]),
             "detail": detail,
         }
         for name, (value, stderr) in found.items()
@@ -124,55 +136,87 @@ def document_sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def mark(row: Mapping[str, Any], choices: Sequence[str]) -> dict[str, float | None]:
-    """Every metric of one item; all None if a log-likelihood is missing."""
-    logliks = [math.nan if x is None else x for x in row["logliks"]]
-    found = choice_metrics(choices, logliks, row["n_tokens"], row["gold"])
-    is_gone = any(x is None for x in row["logliks"])
-    if len(choices) == 1:
-        return {name: found[name] for name in SINGLE} | {"exact": None if is_gone else float(row["greedy"][0])}
-    if row["alone"] is not None:
-        is_gone = is_gone or any(x is None for x in row["alone"])
-        gains = [] if is_gone else [x - y for x, y in zip(logliks, row["alone"], strict=True)]
-        found["acc_pmi"] = shared_credit(gains, row["gold"]) if gains else None
+def marks(rows: Sequence[Mapping[str, Any]], choices: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Every metric of a task's items, (items,) each; NaN for an item with a log-likelihood that is missing."""
+    is_single = all(len(row["logliks"]) == 1 for row in rows)
+    found: dict[str, np.ndarray] = {}
+    for at, those in _alike(rows):
+        logliks_NK, alone_NK = _numbers(those, "logliks"), None
+        chars_NK, bytes_NK, tokens_NK = (_numbers(those, name) for name in ("n_chars", "n_bytes", "n_tokens"))
+        if min(chars_NK.min(), tokens_NK.min()) < 1:
+            for i, row in zip(map(int, at), those, strict=True):
+                check_item(choices[i], row["logliks"], row["n_tokens"], row["gold"])
+        gold_N = np.array([row["gold"] for row in those])
+        told = metrics_of(logliks_NK, chars_NK, bytes_NK, tokens_NK, gold_N)
+        is_gone_N = np.isnan(told["gold_bpb"])
+        if is_single:
+            exact_N = np.array([float(row["greedy"][0]) for row in those])
+            told = {name: told[name] for name in SINGLE} | {"exact": np.where(is_gone_N, math.nan, exact_N)}
+            told |= {name: _numbers(those, name) for name in answers.MARKS if name in those[0]}
+        elif those[0]["alone"] is not None:
+            alone_NK = _numbers(those, "alone")
+            credit_N = shared_credit(np.nan_to_num(logliks_NK - alone_NK), gold_N)
+            told["acc_pmi"] = np.where(is_gone_N | np.isnan(alone_NK).any(1), math.nan, credit_N)
+        for name, values in told.items():
+            found.setdefault(name, np.full(len(rows), math.nan))[at] = values
     return found
 
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """ECE as LLM Foundry has it: of the choice picked by mean token probability; for one choice, of its worst token."""
-    told = []
-    for row in rows:
-        if any(x is None for x in row["logliks"]):
+    confidences, right = np.zeros(len(rows)), np.zeros(len(rows))
+    for at, those in _alike(rows):
+        logliks_NK = _numbers(those, "logliks")
+        if np.isnan(logliks_NK).any():
             return None
-        if len(row["logliks"]) == 1:
-            told.append((math.exp(row["least"][0]), float(row["greedy"][0])))
+        if logliks_NK.shape[1] == 1:
+            confidences[at] = np.exp(_numbers(those, "least")[:, 0])
+            right[at] = [row["greedy"][0] for row in those]
             continue
-        probs = [math.exp(x / n) for x, n in zip(row["logliks"], row["n_tokens"], strict=True)]
-        total = sum(probs)
-        right = shared_credit([x / n for x, n in zip(row["logliks"], row["n_tokens"], strict=True)], row["gold"])
-        told.append((max(probs) / total if total else 1 / len(probs), right))
-    return expected_calibration_error([c for c, _ in told], [r for _, r in told])
+        scores_NK = logliks_NK / _numbers(those, "n_tokens")
+        probs_NK = np.exp(scores_NK)
+        total_N = probs_NK.sum(1)
+        shares_N = probs_NK.max(1) / np.where(total_N > 0, total_N, 1.0)
+        confidences[at] = np.where(total_N > 0, shares_N, 1 / probs_NK.shape[1])
+        right[at] = shared_credit(scores_NK, np.array([row["gold"] for row in those]))
+    return expected_calibration_error(confidences, right)
 
 
-def clustered_mean(
-    values: Sequence[float | None], clusters: Sequence[str], *, even: bool = False
-) -> tuple[float | None, float | None]:
-    """(mean, its standard error by cluster); None if a value is missing. `even`: each cluster weighs alike.
+def clustered_means(
+    values: Mapping[str, np.ndarray], clusters: Sequence[str], *, even: bool = False
+) -> dict[str, tuple[float | None, float | None]]:
+    """Name -> (mean, its standard error by cluster); None if a value is missing. `even`: each cluster weighs alike.
 
     SE = sqrt(sum over clusters of (sum of weighted residuals)^2), no small-sample factor (Miller, 2411.00640).
 
-    >>> clustered_mean([1.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"])
-    (0.75, 0.1767766952966369)
+    >>> clustered_means({"acc": np.array([1.0, 0.0, 1.0, 1.0])}, ["a", "a", "b", "b"])
+    {'acc': (0.75, 0.1767766952966369)}
     """
-    if not values or any(v is None for v in values):
-        return None, None
-    x = np.array(values, np.float64)
     names, of = np.unique(np.array(clusters), return_inverse=True)
     sizes = np.bincount(of)
-    weights = 1 / (len(names) * sizes[of]) if even else np.full(len(x), 1 / len(x))
-    mean = float((weights * x).sum())
-    sums = np.bincount(of, weights * (x - mean))
-    return mean, float(np.sqrt((sums**2).sum())) if len(names) > 1 else None
+    weights = 1 / (len(names) * sizes[of]) if even else np.full(len(of), 1 / len(of))
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for name, x in values.items():
+        if np.isnan(x).any():
+            found[name] = None, None
+            continue
+        mean = float((weights * x).sum())
+        sums = np.bincount(of, weights * (x - mean))
+        found[name] = mean, float(np.sqrt((sums**2).sum())) if len(names) > 1 else None
+    return found
+
+
+def _alike(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[np.ndarray, list[Mapping[str, Any]]]]:
+    """(which items, their rows) for each number of choices that there is."""
+    widths = np.array([len(row["logliks"]) for row in rows])
+    for width in np.unique(widths):
+        at = np.flatnonzero(widths == width)
+        yield at, [rows[i] for i in at.tolist()]
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """A field of these rows as float64, NaN for None."""
+    return np.array([row[name] for row in rows], np.float64)
 
 
 def floors(task: Task) -> dict[str, float]:
@@ -185,12 +229,15 @@ def floors(task: Task) -> dict[str, float]:
     if task.spec.icl_task_type == "schema":
         lengths = [[len(context) for context in item.contexts] for item in items]
     n = len(items)
-    told = {
-        "shortest": sum(shared_credit([-float(x) for x in ls], i.gold) for ls, i in zip(lengths, items, strict=True))
-        / n,
-        "longest": sum(shared_credit([float(x) for x in ls], i.gold) for ls, i in zip(lengths, items, strict=True)) / n,
-        "chance": sum(1 / len(item.choices) for item in items) / n,
-    }
+    told: dict[str, float] = {"shortest": 0.0, "longest": 0.0, "chance": 0.0}
+    widths = np.array([len(ls) for ls in lengths])
+    for width in np.unique(widths):
+        at = np.flatnonzero(widths == width)
+        lengths_NK = np.array([lengths[i] for i in at.tolist()], np.float64)
+        gold_N = np.array([items[i].gold for i in at.tolist()])
+        told["shortest"] += float(shared_credit(-lengths_NK, gold_N).sum()) / n
+        told["longest"] += float(shared_credit(lengths_NK, gold_N).sum()) / n
+        told["chance"] += len(at) / width / n
     if task.spec.icl_task_type == "pairs":  # the good sentence always stands first: a label says nothing
         return told
     return told | {"majority": Counter(item.gold for item in items).most_common(1)[0][1] / n}

@@ -1,4 +1,4 @@
-"""What a score is: metrics of one multiple-choice item from raw log-likelihoods, and the ratio estimator behind bpb.
+"""What a score is: metrics of multiple-choice items from raw log-likelihoods, and the ratio estimator behind bpb.
 
 Reads and writes nothing. Definitions and reference vectors: lm-eval 0.4 (acc, acc per character and byte, brier), LLM
 Foundry (acc per token), DataDecide, arXiv 2504.11393 (correct, total, norm-correct probability and margin, in the
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixlab.errors import ConfigError
+
+# N items, K choices
 
 TIE = 1e-12
 """Relative; log-likelihoods closer than this are one value: summing equal terms in another order moves ~1e-14."""
@@ -33,36 +35,47 @@ def choice_metrics(
     >>> choice_metrics(["yes", "no"], [-1.25, -1.25], [1, 1], gold=1)["acc"]
     0.5
     """
-    _check_item(choices, logliks, num_tokens, gold)
-    lengths = {
-        "": [1] * len(choices),
-        "_char": [len(choice) for choice in choices],
-        "_byte": [len(choice.encode()) for choice in choices],
-        "_token": list(num_tokens),
-    }
-    metrics: dict[str, float | None] = {}
-    for suffix in SUFFIXES:
-        scores = [ll / length for ll, length in zip(logliks, lengths[suffix], strict=True)]
-        metrics |= {f"{name}{suffix}": value for name, value in _by_length(scores, gold).items()}
-    metrics["gold_bpb"] = -logliks[gold] / (math.log(2) * lengths["_byte"][gold])
-    metrics["brier"] = sum((p - (j == gold)) ** 2 for j, p in enumerate(_softmax(logliks)))
-    if not all(math.isfinite(ll) for ll in logliks):
-        return dict.fromkeys(metrics)
-    return metrics
+    check_item(choices, logliks, num_tokens, gold)
+    found = metrics_of(
+        np.array([logliks], np.float64),
+        np.array([[len(choice) for choice in choices]], np.float64),
+        np.array([[len(choice.encode()) for choice in choices]], np.float64),
+        np.array([num_tokens], np.float64),
+        np.array([gold]),
+    )
+    return {name: float(values[0]) if math.isfinite(values[0]) else None for name, values in found.items()}
 
 
-def shared_credit(scores: Sequence[float], gold: int) -> float:
+def metrics_of(
+    logliks_NK: np.ndarray, chars_NK: np.ndarray, bytes_NK: np.ndarray, tokens_NK: np.ndarray, gold_N: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The metrics of `choice_metrics` for N items of K choices each, (N,) float64; NaN where one is not finite."""
+    lengths = {"": np.ones_like(logliks_NK), "_char": chars_NK, "_byte": bytes_NK, "_token": tokens_NK}
+    items, is_finite_N = np.arange(len(gold_N)), np.isfinite(logliks_NK).all(1)
+    told: dict[str, np.ndarray] = {}
+    with np.errstate(all="ignore"):  # of items that are not finite nothing is kept
+        for suffix in SUFFIXES:
+            scores_NK = logliks_NK / lengths[suffix]
+            told |= {f"{name}{suffix}": values for name, values in _by_length(scores_NK, gold_N).items()}
+        told["gold_bpb"] = -logliks_NK[items, gold_N] / (math.log(2) * bytes_NK[items, gold_N])
+        error_NK = _softmax(logliks_NK)
+        error_NK[items, gold_N] -= 1
+        told["brier"] = (error_NK**2).sum(1)
+    return {name: np.where(is_finite_N, values, math.nan) for name, values in told.items()}
+
+
+def shared_credit(scores_NK: np.ndarray, gold_N: np.ndarray) -> np.ndarray:
     """1 if the gold score is the largest, 1/k if it ties with k-1 others, else 0: what every accuracy here is made of.
 
-    >>> shared_credit([-1.0, -1.0, -3.0], gold=1)
-    0.5
+    >>> shared_credit(np.array([[-1.0, -1.0, -3.0]]), np.array([1])).tolist()
+    [0.5]
     """
-    top = max(scores)
-    tied = [math.isclose(score, top, rel_tol=TIE) for score in scores]
-    return 1 / sum(tied) if tied[gold] else 0.0
+    top_N1 = scores_NK.max(1, keepdims=True)
+    tied_NK = np.abs(scores_NK - top_N1) <= TIE * np.maximum(np.abs(scores_NK), np.abs(top_N1))
+    return np.where(tied_NK[np.arange(len(gold_N)), gold_N], 1 / np.maximum(tied_NK.sum(1), 1), 0.0)
 
 
-def expected_calibration_error(confidences: Sequence[float], right: Sequence[float], buckets: int = 10) -> float:
+def expected_calibration_error(confidences: ArrayLike, right: ArrayLike, buckets: int = 10) -> float:
     """ECE of LLM Foundry: equal buckets of confidence, each standing for its midpoint, weighted by how many it holds.
 
     >>> expected_calibration_error([0.95, 0.95], [1.0, 0.0])
@@ -91,7 +104,7 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike) -> tuple[float, float 
     return float(value), None if stderr is None else float(stderr)
 
 
-def _check_item(choices: Sequence[str], logliks: Sequence[float], num_tokens: Sequence[int], gold: int) -> None:
+def check_item(choices: Sequence[str], logliks: Sequence[float], num_tokens: Sequence[int], gold: int) -> None:
     """ConfigError unless the lists describe one item."""
     if not len(choices) == len(logliks) == len(num_tokens):
         raise ConfigError(
@@ -105,26 +118,22 @@ def _check_item(choices: Sequence[str], logliks: Sequence[float], num_tokens: Se
         raise ConfigError(f"choice {empty[0]} of {list(choices)!r} is empty or has no tokens: it cannot be scored.")
 
 
-def _by_length(scores: Sequence[float], gold: int) -> Mapping[str, float]:
+def _by_length(scores_NK: np.ndarray, gold_N: np.ndarray) -> Mapping[str, np.ndarray]:
     """The metrics that exist once per normalisation, from log-likelihoods already divided by their lengths."""
-    probs = [_exp(score) for score in scores]
-    wrong = [p for j, p in enumerate(probs) if j != gold]
+    items = np.arange(len(gold_N))
+    probs_NK = np.where(scores_NK < 700, np.exp(scores_NK), math.nan)  # beyond, it is no log-probability
+    wrong_NK = probs_NK.copy()
+    wrong_NK[items, gold_N] = 0.0  # no probability is below 0
     return {
-        "acc": shared_credit(scores, gold),
-        "correct_prob": probs[gold],
-        "norm_correct_prob": _softmax(scores)[gold],  # = correct / total, and finite where both round to 0
-        "margin": probs[gold] - max(wrong, default=0.0),
-        "total_prob": sum(probs),
+        "acc": shared_credit(scores_NK, gold_N),
+        "correct_prob": probs_NK[items, gold_N],
+        "norm_correct_prob": _softmax(scores_NK)[items, gold_N],  # = correct / total, and finite where both round to 0
+        "margin": probs_NK[items, gold_N] - wrong_NK.max(1),
+        "total_prob": probs_NK.sum(1),
     }
 
 
-def _softmax(scores: Sequence[float]) -> list[float]:
+def _softmax(scores_NK: np.ndarray) -> np.ndarray:
     """Probabilities in proportion to exp(score)."""
-    top = max(scores)
-    shares = [_exp(score - top) for score in scores]
-    return [share / sum(shares) for share in shares]
-
-
-def _exp(x: float) -> float:
-    """exp(x) for a log-probability; NaN where x is not one."""
-    return math.exp(x) if x < 700 else math.nan
+    shares_NK = np.exp(scores_NK - scores_NK.max(1, keepdims=True))
+    return shares_NK / shares_NK.sum(1, keepdims=True)

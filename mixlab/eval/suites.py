@@ -22,6 +22,8 @@ from mixlab.seeds import seed_of
 
 VERSION = 1
 """Raised when the same YAML and file would ask something else."""
+ANSWERS = 2
+"""The same for tasks whose answers are written: since 2 they are."""
 BARE = ("pairs", "olmes", "documents", "code_evaluation")
 """Formats whose rows are the whole prompt: no delimiter, no shots."""
 PACKAGED = CONF / "evals" / "suites"
@@ -47,8 +49,11 @@ class TaskSpec:
     subset: int | None = None
     """Random items to ask, the same ones each time; with clusters, evenly over them. None: all."""
     cot_delimiter: str = ""
+    """The answer is what follows its last occurrence in what the model wrote."""
     early_stopping_criteria: tuple[str, ...] = ()
+    """Texts, not patterns, at the first of which an answer ends."""
     max_new_tokens: int = 32
+    """Of an answer, at most."""
     fields: dict[str, str] | None = None
     """Names of the format -> names in the file."""
     convention: Literal["lm-eval", "foundry"] = "lm-eval"
@@ -168,7 +173,8 @@ def render(spec: TaskSpec, suite: str, folders: Sequence[Path]) -> Task:
     pool = items if spec.shots_uri is None else read_items(pool_path, spec.icl_task_type, spec.fields)
     if spec.num_fewshot > len(pool) - (spec.shots_uri is None):
         raise ConfigError(f"task '{spec.label}' wants {spec.num_fewshot} shots; {pool_path} has {len(pool)} items.")
-    told = {"version": VERSION, **asdict(spec), "sha": [_sha(path.read_bytes()), _sha(pool_path.read_bytes())]}
+    told = {"version": ANSWERS if spec.icl_task_type == "generation_task_with_answers" else VERSION, **asdict(spec)}
+    told["sha"] = [_sha(path.read_bytes()), _sha(pool_path.read_bytes())]
     asked = tuple(_ask(spec, item, pool) for item in choose(items, spec.subset, spec.label))
     prompts = [_prompt(a) for a in asked]
     return Task(

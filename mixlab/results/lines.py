@@ -51,7 +51,8 @@ LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
         | {"item": "BIGINT", "item_hash": "VARCHAR", "cluster": "VARCHAR", "gold": "BIGINT"}
         | {"logliks": "DOUBLE[]", "alone": "DOUBLE[]"}
         | {"n_tokens": "BIGINT[]", "n_chars": "BIGINT[]", "n_bytes": "BIGINT[]", "greedy": "BOOLEAN[]"}
-        | {"least": "DOUBLE[]", "truncated": "BOOLEAN"},
+        | {"least": "DOUBLE[]", "truncated": "BOOLEAN", "output": "VARCHAR"}
+        | {"exact_match": "DOUBLE", "prefix_match": "DOUBLE", "f1": "DOUBLE", "rouge_l": "DOUBLE"},
         f"SELECT * EXCLUDE (ts), {_WHEN} FROM line",
     ),
     "event": (

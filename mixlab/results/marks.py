@@ -12,16 +12,18 @@ TIE = 1e-12
 KEYS = "run_id, step, task, item, suite, suite_hash, prompt_hash, tokenizer_hash"
 LENGTHS: Mapping[str, str] = {"": "1", "_char": "n_char", "_byte": "n_byte", "_token": "n_token"}
 """Suffix of a metric -> what a log-likelihood is divided by."""
+ANSWERS = ("exact_match", "prefix_match", "f1", "rouge_l")
+"""Marks of a written answer, as eval/answers.py gave them; NULL where none was written."""
 METRICS = (
     *(f"acc{s}" for s in LENGTHS),
     "acc_pmi",
     *(f"{m}{s}" for m in ("correct_prob", "norm_correct_prob", "margin", "total_prob") for s in LENGTHS),
-    *("gold_bpb", "brier", "exact", "confidence", "is_right"),  # the last two are for ECE alone
+    *("gold_bpb", "brier", "exact", *ANSWERS, "confidence", "is_right"),  # the last two are for ECE alone
 )
-CHOICE = f"""SELECT {KEYS}, tokens, cluster, gold, truncated, len(logliks) AS k,
+CHOICE = f"""SELECT {KEYS}, tokens, time_utc, cluster, gold, truncated, len(logliks) AS k,
        unnest(range(len(logliks))) AS choice, unnest(logliks) AS ll, unnest(n_tokens) AS n_token,
        unnest(n_chars) AS n_char, unnest(n_bytes) AS n_byte, unnest(greedy) AS is_greedy, unnest(least) AS least,
-       unnest(coalesce(alone, list_transform(logliks, lambda x: NULL::DOUBLE))) AS ll_alone
+       unnest(coalesce(alone, list_transform(logliks, lambda x: NULL::DOUBLE))) AS ll_alone, {", ".join(ANSWERS)}
 FROM (FROM item QUALIFY row_number() OVER (PARTITION BY {KEYS} ORDER BY time_utc DESC) = 1)"""
 
 
@@ -51,6 +53,7 @@ def _item_mark() -> str:
         "max(-ll / (ln(2) * n_byte)) FILTER (WHERE is_gold) AS gold_bpb",
         "CASE WHEN k > 1 THEN sum((p - is_gold::INT) ** 2) END AS brier",
         "CASE WHEN k = 1 THEN max(is_greedy::INT)::DOUBLE END AS exact",
+        *(f"max({mark}) AS {mark}" for mark in ANSWERS),
         "CASE WHEN k = 1 THEN exp(max(least)) ELSE max(exp(s_token)) / sum(exp(s_token)) END AS confidence",
         f"CASE WHEN k = 1 THEN max(is_greedy::INT)::DOUBLE ELSE {_credit('s_token')} END AS is_right",
     ]
@@ -59,10 +62,10 @@ def _item_mark() -> str:
         b AS (SELECT *, {", ".join(tops)} FROM a),
         c AS (SELECT *, exp(s - tops) AS e FROM b),
         d AS (SELECT *, e / sum(e) OVER (PARTITION BY {KEYS}) AS p FROM c),
-        f AS (SELECT {KEYS}, tokens, cluster, gold, truncated, k, coalesce(bool_and(isfinite(ll)), false)
+        f AS (SELECT {KEYS}, tokens, time_utc, cluster, gold, truncated, k, coalesce(bool_and(isfinite(ll)), false)
               AND count(ll) = k AS whole, {", ".join(told)}
-              FROM d GROUP BY {KEYS}, tokens, cluster, gold, truncated, k)
-        SELECT {KEYS}, tokens, cluster, gold, truncated, k, {", ".join(whole)} FROM f"""
+              FROM d GROUP BY {KEYS}, tokens, time_utc, cluster, gold, truncated, k)
+        SELECT {KEYS}, tokens, time_utc, cluster, gold, truncated, k, {", ".join(whole)} FROM f"""
 
 
 TASK_MARK = f"""WITH long AS (

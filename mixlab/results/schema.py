@@ -21,7 +21,7 @@ from mixlab.results.stages import prepared
 from mixlab.results.usage import usage
 from mixlab.workspace import Workspace
 
-VERSION = 7
+VERSION = 8
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
