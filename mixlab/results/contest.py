@@ -13,6 +13,8 @@ import pandas as pd
 
 from mixlab.errors import MissingError
 from mixlab.results.compare import NoiseFloor, noise_floor
+from mixlab.results.exams import HASHES, common_exam, evals_key
+from mixlab.results.floors import ELSEWHERE
 from mixlab.results.marks import METRICS
 from mixlab.results.statistics import (
     all_pairs,
@@ -24,7 +26,6 @@ from mixlab.results.statistics import (
     last_checkpoints_sd,
     mcnemar_of,
     ranks,
-    same_exam,
     verdict,
 )
 from mixlab.results.store import Store
@@ -41,8 +42,8 @@ def tasks_between(
 
     `a` and `b` are runs that differ in their seed alone. A line: task, metric, n, a, b, floor and floor_of (the best
     value that an untrained start or the text alone reaches, and which does), difference, stderr, lo, hi,
-    training and items (standard errors by kind), bootstrap_lo and bootstrap_hi (items only), p, p_holm, p_mcnemar (of
-    the first run of each side; accuracies only), winner ('a', 'b' or 'not distinguishable'), method.
+    training and items (standard errors by kind), bootstrap_lo and bootstrap_hi (items only, clusters whole), p, p_holm,
+    p_mcnemar (of the first run of each side; accuracies only), winner ('a', 'b' or 'not distinguishable'), method.
     """
     unknown = sorted(set(metrics) - set(METRICS[:-2]))
     if unknown:
@@ -53,7 +54,7 @@ def tasks_between(
     for task, rows in marks.groupby("task"):
         if set(rows["run_id"]) != {*a, *b}:
             continue
-        same_exam(rows.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
+        rows = common_exam(rows, [*a, *b])
         for metric in metrics:
             if rows[metric].notna().all():
                 lines.append(_line(store, str(task), metric, rows, a, b, seeds))
@@ -124,15 +125,17 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
 def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Per task and metric, the share of pairs of runs that it orders as macro bpb does, with its 95 % interval.
 
-    Final scores only, and only where all these runs have one.
+    Final scores only, and only where all these runs have one of the same exam.
     """
     scores: Any = store.scores(run_ids, final=True)
     macro = scores[scores["task"] == "bpb/macro"].groupby("run_id")["value"].last()
-    lines = []
-    for (task, metric), rows in scores[~scores["task"].str.match("bpb|samples$")].groupby(["task", "metric"]):
+    both = macro.reindex(list(run_ids))
+    tasks, lines = scores[~scores["task"].str.startswith(ELSEWHERE)], []
+    if len(run_ids) < 3 or both.isna().any():
+        return []
+    for (task, metric, _), rows in tasks.groupby(["task", "metric", "evals_key"]):
         values = rows.groupby("run_id")["value"].last().reindex(list(run_ids))
-        both = macro.reindex(list(run_ids))
-        if len(run_ids) < 3 or values.isna().any() or both.isna().any():
+        if values.isna().any():
             continue
         sign = 1 if bool(rows["higher_is_better"].iloc[0]) else -1
         x, y = sign * values.to_numpy(), -both.to_numpy()
@@ -144,17 +147,23 @@ def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
 def checkpoint_noise(store: Store, run_ids: Sequence[str], task: str, metric: str) -> NoiseFloor | None:
     """Noise of a run from the last five checkpoints of these runs, trend taken out: a stand-in for seeds.
 
-    The first half of training is left out; None where no run has three evaluations after it.
+    The first half of training is left out, and so is what was asked otherwise (the final exam reads more documents
+    than a live one): of each run the exam with the most checkpoints counts. None where none has three of them.
     """
     rows = store.sql(
-        """SELECT run_id, step, value FROM score WHERE task = ? AND metric = ? AND value IS NOT NULL
-            AND step > 0
-            QUALIFY row_number() OVER (PARTITION BY run_id, step ORDER BY is_final DESC, time_utc DESC) = 1
+        """SELECT run_id, coalesce(detail::JSON->>'exam', '') || evals_key AS exam, step, value
+            FROM score WHERE task = ? AND metric = ? AND value IS NOT NULL AND step > 0
+            QUALIFY row_number() OVER (PARTITION BY run_id, exam, step ORDER BY is_final DESC, time_utc DESC) = 1
             AND step * 2 >= max(step) OVER (PARTITION BY run_id) ORDER BY run_id, step""",
         [task, metric],
         only=run_ids,
     )
-    found = [last_checkpoints_sd(v.to_list()[-5:]) for _, v in rows.groupby("run_id")["value"] if len(v) > 2]
+    longest: dict[str, list[float]] = {}
+    for key, values in rows.groupby(["run_id", "exam"])["value"]:
+        run = str(key[0])  # pyright: ignore[reportIndexIssue]  # pandas' stubs know no more of a key
+        if len(values) > max(2, len(longest.get(run, ()))):
+            longest[run] = values.to_list()
+    found = [last_checkpoints_sd(values[-5:]) for values in longest.values()]
     df = sum(f.df for f in found)
     if not df:
         return None
@@ -164,7 +173,7 @@ def checkpoint_noise(store: Store, run_ids: Sequence[str], task: str, metric: st
 def _marks(store: Store, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """Marks of the runs' last scored step, an item a row."""
     return store.sql(
-        f"""SELECT run_id, task, item, cluster, suite_hash, prompt_hash, tokenizer_hash, {", ".join(metrics)}
+        f"""SELECT run_id, task, item, cluster, time_utc, {", ".join(HASHES)}, {", ".join(metrics)}
             FROM item_mark QUALIFY step = max(step) OVER (PARTITION BY run_id, task) ORDER BY task, run_id, item""",
         only=run_ids,
     )
@@ -193,10 +202,11 @@ def _line(
     one, other = table[list(a)].mean(axis=1).to_numpy(), table[list(b)].mean(axis=1).to_numpy()
     items = items_difference(other, one, clusters)
     means = table.mean()
-    noise = _noise(store, task, metric, [*a, *b], seeds)
+    noise = _noise(store, task, metric, evals_key(rows.iloc[0]), [*a, *b], seeds)
     found = verdict({seeds[r][0]: means[r] for r in b}, {seeds[r][0]: means[r] for r in a}, items, noise)
-    _, lo, hi = bootstrap(other, one, draws=2000)
-    is_right = metric.startswith("acc") or metric == "exact"
+    _, of, sizes = np.unique(clusters, return_inverse=True, return_counts=True)  # whole clusters are drawn
+    _, lo, hi = bootstrap(np.bincount(of, other), np.bincount(of, one), sizes, draws=2000)
+    is_right = metric.startswith(("acc", "exact"))
     return {
         "task": task,
         "metric": metric,
@@ -219,13 +229,16 @@ def _line(
 
 
 def _noise(
-    store: Store, task: str, metric: str, runs: Sequence[str], seeds: Mapping[str, tuple[int, str]]
+    store: Store, task: str, metric: str, exam: str, runs: Sequence[str], seeds: Mapping[str, tuple[int, str]]
 ) -> NoiseFloor | None:
-    """Noise of training on a task: seeds of any mix asked alike, else the last checkpoints of these runs."""
+    """Noise of training on a task: seeds of any mix asked alike, else the last checkpoints of these runs.
+
+    `exam`: evals_key of the scores; others of the task, with other items or prompts, say nothing.
+    """
     scores = store.sql(
-        """SELECT run_id, value FROM score WHERE task = ? AND metric = ? AND is_final
+        """SELECT run_id, value FROM score WHERE task = ? AND metric = ? AND is_final AND evals_key = ?
            QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time_utc DESC) = 1""",
-        [task, metric],
+        [task, metric, exam],
     )
     groups: dict[str, list[float | None]] = {}
     for run, value in zip(scores["run_id"], scores["value"], strict=True):

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from mixlab.errors import MissingError
 from mixlab.results.compare import Difference
+from mixlab.results.exams import HASHES, common_exam
+from mixlab.results.floors import ELSEWHERE
 from mixlab.results.marks import METRICS
-from mixlab.results.statistics import decision_accuracy, items_difference, mcnemar_of, same_exam, signal_to_noise
+from mixlab.results.statistics import decision_accuracy, items_difference, mcnemar_of, signal_to_noise
 from mixlab.results.store import Store
 
 LEAST_SNR = 2.0
@@ -35,22 +38,21 @@ def compare_items(store: Store, run_a: str, run_b: str, task: str, metric: str =
     if metric not in METRICS[:-2]:
         raise MissingError(f"there is no metric '{metric}' of items. Known: {', '.join(METRICS[:-2])}.")
     rows = store.sql(
-        f"""SELECT run_id, step, task, item, cluster, suite_hash, prompt_hash, tokenizer_hash, {metric} AS value
+        f"""SELECT run_id, task, item, cluster, time_utc, {", ".join(HASHES)}, {metric} AS value
             FROM item_mark WHERE task = ? AND run_id IN (?, ?)
             QUALIFY step = max(step) OVER (PARTITION BY run_id, task)""",
         [task, run_a, run_b],
     )
-    same_exam(rows.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
-    sides = [rows[rows["run_id"] == run].set_index("item").sort_index() for run in (run_a, run_b)]
-    if any(side.empty for side in sides):
+    if set(rows["run_id"]) != {run_a, run_b}:
         raise MissingError(f"task '{task}' is not scored for both runs: `mixlab runs eval RUN` does it.")
-    a, b = sides
+    rows = common_exam(rows, [run_a, run_b])
+    a, b = (rows[rows["run_id"] == run].set_index("item").sort_index() for run in (run_a, run_b))
     clusters = [c or str(i) for c, i in zip(a["cluster"], a.index, strict=True)]
     told: dict[str, Any] = {
         "difference": items_difference(b["value"].to_numpy(), a["value"].to_numpy(), clusters),
         "n": len(a),
     }
-    if metric.startswith("acc") or metric == "exact":
+    if metric.startswith(("acc", "exact")):
         told["p_mcnemar"] = mcnemar_of(b["value"].to_numpy(), a["value"].to_numpy())
     return told
 
@@ -87,16 +89,20 @@ def court(
 
 
 def court_of(store: Store, run_ids: Sequence[str]) -> list[Finding]:
-    """The court over scores as stored: live and final ones of these runs, where all have the same checkpoints."""
+    """The court over scores as stored: live and final ones of these runs, where all have the same checkpoints.
+
+    Only scores of one exam (suite, prompts, tokenizer) make a curve: a task asked live of some items and of all at the
+    end has two, of which the one with more checkpoints is heard.
+    """
     scores = store.scores(run_ids)
     macro = store.sql("SELECT run_id, bpb_macro FROM run_wide").set_index("run_id")["bpb_macro"]
-    tasks = scores[~scores["task"].str.match("bpb|samples$")]
+    tasks: Any = scores[~scores["task"].str.startswith(ELSEWHERE) & (scores["step"] > 0)]  # step 0 is untrained
     curves: dict[tuple[str, str], list[list[float]]] = {}
     better: dict[str, bool] = {}
-    for task, metric in sorted(set(zip(tasks["task"], tasks["metric"], strict=True))):
-        rows = tasks.query("task == @task and metric == @metric and step > 0")  # an untrained start is no checkpoint
+    for (task, metric, _), rows in tasks.groupby(["task", "metric", "evals_key"]):
         table = rows.pivot_table(index="run_id", columns="step", values="value", aggfunc="last").reindex(list(run_ids))
-        if not table.empty and table.notna().all(axis=None):
+        known = curves.get((task, metric), [[]])
+        if table.notna().all(axis=None) and table.shape[1] > len(known[0]):
             curves[task, metric] = table.to_numpy().tolist()
             better[metric] = bool(rows["higher_is_better"].iloc[0])
     return court(curves, better, [float(x) for x in macro.reindex(list(run_ids))])
@@ -135,7 +141,7 @@ def parts_of(store: Store, run_ids: Sequence[str], found: Path, metric: str = "g
     if metric not in METRICS[:-2]:
         raise MissingError(f"there is no metric '{metric}' of items. Known: {', '.join(METRICS[:-2])}.")
     rows: Any = store.sql(
-        f"""SELECT run_id, task, item, suite_hash, prompt_hash, tokenizer_hash, {metric} AS value FROM item_mark
+        f"""SELECT run_id, task, item, time_utc, {", ".join(HASHES)}, {metric} AS value FROM item_mark
             WHERE list_contains(?, run_id) QUALIFY step = max(step) OVER (PARTITION BY run_id, task)
             ORDER BY task, item""",
         [list(run_ids)],
@@ -143,12 +149,13 @@ def parts_of(store: Store, run_ids: Sequence[str], found: Path, metric: str = "g
     told: list[dict[str, Any]] = []
     unseen: list[str] = []
     for task, those in rows.groupby("task"):
+        if set(those["run_id"]) == set(run_ids):
+            those = common_exam(those, run_ids)
         sides = [those[those["run_id"] == run].set_index("item")["value"].dropna() for run in run_ids]
         is_dirty = flags[flags["task"] == task].set_index("item")["dirty"]
         if any(side.empty or not set(side.index) <= set(is_dirty.index) for side in sides):
             unseen.append(str(task))
             continue
-        same_exam(those.drop_duplicates(["run_id", "suite_hash", "prompt_hash", "tokenizer_hash"]).to_dict("records"))
         told.append({"task": str(task), **_parts(sides, is_dirty)})
     if not told:
         raise MissingError(
@@ -231,6 +238,5 @@ def _judge(task: str, metric: str, runs_RC: np.ndarray, higher: bool, bpb: Seque
 
 
 def _spearman(values: np.ndarray) -> float:
-    """Rank correlation with the order; 0 for a constant."""
-    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(float)
-    return 0.0 if np.ptp(values) == 0 else float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
+    """Rank correlation with the order, ties sharing their rank; 0 for a constant."""
+    return 0.0 if np.ptp(values) == 0 else float(np.corrcoef(rankdata(values), np.arange(len(values)))[0, 1])

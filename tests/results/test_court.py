@@ -1,3 +1,4 @@
+import math
 import time
 
 import numpy as np
@@ -11,8 +12,8 @@ from mixlab.results.store import Store
 from mixlab.workspace import append_line, append_lines
 
 
-def item(i, ll, prompt="p"):
-    told = {"step": 3, "tokens": 9, "ts": time.time(), "task": "copa", "suite": "s", "suite_hash": "h"}
+def item(i, ll, prompt="p", ts=None):
+    told = {"step": 3, "tokens": 9, "ts": ts or time.time(), "task": "copa", "suite": "s", "suite_hash": "h"}
     told |= {"prompt_hash": prompt, "tokenizer_hash": "t", "convention": "lm-eval", "item": i, "cluster": "", "gold": 0}
     told |= {"logliks": ll, "alone": None, "n_tokens": [1, 1], "n_chars": [2, 2], "n_bytes": [2, 2]}
     return told | {"greedy": [False, False], "least": ll, "truncated": False}
@@ -48,6 +49,37 @@ def test_the_court_mutes_what_is_noise_and_says_why():
     assert by["t", "gold_bpb"].agreement == 1.0 and by["t", "gold_bpb"].monotonicity > 0.9
 
 
+def test_a_metric_that_stands_still_does_not_follow_training():
+    ends = np.array([2.0, 2.2, 2.4])
+    still = [[0.0, 0.0, 0.0, 0.0, 0.1], [0.1, 0.0, 0.0, 0.0, 0.0], [0.0] * 5]
+    (found,) = court({("t", "acc"): still}, {"acc": True}, ends)
+    rise = 2 / math.sqrt(8)  # Spearman of four equal values and a last one, or a first one turned round
+    assert found.monotonicity == pytest.approx((rise - rise + 0.0) / 3) and "does not follow" in found.reason
+
+
+def test_the_court_hears_one_exam_of_a_task_at_a_time(ws, make_run):
+    names = [make_run(f"m{i}", i, weights={"code": 0.1 * i, "wiki": 1 - 0.1 * i}, bpb=2 + i).name for i in range(3)]
+    for i, name in enumerate(names):
+        run = ws.root / "runs" / name
+        for step, value in enumerate((0.31, 0.32, 0.33, 0.34), 1):  # of some items, while it trained
+            final(run, value + 0.03 * (2 - i) + 1e-4 * (step % 2), metric="acc_char", step=step, exam="live")
+        final(run, 0.9, metric="acc_char", step=3, exam="full")  # of all of them, at the end: another exam
+        final(run, 2.5 + i, task="length/macro", metric="bpb_1x")
+    (found,) = court_of(Store.open(ws), names)
+    assert found.monotonicity == 1.0 and found.agreement == 1.0 and not math.isnan(found.snr)
+
+
+def test_runs_that_sat_another_exam_since_are_compared_on_the_newest_that_both_sat(ws, make_run):
+    a, b = make_run("a"), make_run("b")
+    for run, shift in ((a, 0.0), (b, 1.0)):
+        append_lines(run / "items.jsonl", [item(i, [-2.0 + shift, -1.0], ts=100.0) for i in range(4)])
+        append_lines(run / "items.jsonl", [item(i, [-3.0 + shift, -1.0], "new", ts=200.0) for i in range(6)])
+    append_lines(a / "items.jsonl", [item(i, [-9.0, -1.0], "only a", ts=300.0) for i in range(8)])
+    assert compare_items(Store.open(ws), a.name, b.name, "copa")["n"] == 6
+    lines = contest.tasks_between(Store.open(ws), [a.name], [b.name])
+    assert {line["n"] for line in lines} == {6} and lines[0]["a"] == pytest.approx(3 / (2 * math.log(2)))
+
+
 def test_contaminated_items_are_a_score_of_their_own():
     told = split([1, 1, 1, 0, 0, 1], [0, 1, 2, 3, 4, 5], {0, 1, 2})
     assert (told["clean"], told["dirty"], told["difference"].mean) == (1 / 3, 1.0, pytest.approx(2 / 3))
@@ -55,7 +87,7 @@ def test_contaminated_items_are_a_score_of_their_own():
         split([1, 0], [0, 1], set())
 
 
-def final(run, value, task="copa", metric="gold_bpb", step=3):
+def final(run, value, task="copa", metric="gold_bpb", step=3, exam="h-p-t"):
     row = {
         "step": step,
         "tokens": step,
@@ -65,7 +97,7 @@ def final(run, value, task="copa", metric="gold_bpb", step=3):
         "value": value,
         "stderr": 0.1,
     }
-    row |= {"n": 8, "higher_is_better": metric == "acc_char", "final": step == 3, "evals_key": "k", "detail": {}}
+    row |= {"n": 8, "higher_is_better": metric == "acc_char", "final": step == 3, "evals_key": exam, "detail": {}}
     append_line(run / "scores.jsonl", row)
 
 
@@ -78,7 +110,10 @@ def sat(make_run, name, seed, shift, prompt="p", weights=None):
     )
     for step in (1, 2, 3):
         final(
-            run, 2.0 - shift + rng.normal(0, 0.02) + seed / 100 + (0.05 if seed % 2 else -0.05) * (step % 2), step=step
+            run,
+            2.0 - shift + rng.normal(0, 0.02) + seed / 100 + (0.05 if seed % 2 else -0.05) * (step % 2),
+            step=step,
+            exam=f"h-{prompt}-t",
         )
     return run.name
 
@@ -106,6 +141,10 @@ def test_one_run_a_side_takes_its_noise_from_its_last_checkpoints(ws, make_run):
     assert noise is None  # two checkpoints in the second half of training say nothing
     line = contest.tasks_between(Store.open(ws), [a], [b])[0]
     assert line["winner"] == contest.NOBODY and line["lo"] is None and "unknown" in line["method"]
+    for step, value in ((4, 2.0), (5, 2.1)):
+        final(ws.root / "runs" / a, value, step=step)
+    final(ws.root / "runs" / a, 9.0, step=6, exam="all items")  # another exam is another level, not noise
+    assert contest.checkpoint_noise(Store.open(ws), [a], "copa", "gold_bpb").sd < 0.2
 
 
 def test_a_ranking_tells_who_may_be_best_and_names_winners_by_holm():
