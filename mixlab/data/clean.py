@@ -5,13 +5,11 @@ Reads `raw/…/docs-*.parquet`; writes `clean/…/docs-*.parquet` (the kept) and
 
 import json
 import logging
-import multiprocessing
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from mixlab.data.across import Losers, line_losers, random_losers, url_losers
 from mixlab.data.documents import damage_named, write_docs
 from mixlab.data.lines import Outcome
+from mixlab.data.processes import Job, results
 from mixlab.data.profiles import steps_of
 from mixlab.data.rules import Cleaned, clean_by, without_lines
 from mixlab.data.steps import ACROSS, LineDedup, RandomDrop, Step, UrlDedup
@@ -160,24 +159,15 @@ def shards_of(raw: Path) -> list[Shard]:
     return shards
 
 
-def _results(jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    """What the jobs (function, *arguments) return, in their order, by as many processes."""
-    if min(workers, len(jobs)) <= 1:
-        yield from (job[0](*job[1:]) for job in jobs)
-        return
-    # spawned, not forked: this process may have threads
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(*job) for job in jobs]
-        try:
-            for future in waiting:
-                yield future.result()
-        except BrokenProcessPool as e:
-            raise EnvironmentFault(
-                "a worker process died while documents were cleaned (killed, or out of memory). Run the same command "
-                "again, with fewer workers if memory is short."
-            ) from e
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _results(jobs: Sequence[Job], workers: int) -> Iterator[Any]:
+    """What the jobs return, in their order."""
+    try:
+        yield from results(jobs, workers)
+    except BrokenProcessPool as e:
+        raise EnvironmentFault(
+            "a worker process died while documents were cleaned (killed, or out of memory). Run the same command "
+            "again, with fewer workers if memory is short."
+        ) from e
 
 
 def clean_shard(profile: str, shard: Shard, losers: Mapping[int, Losers], out: Path) -> Tally:
