@@ -31,7 +31,7 @@ from mixlab.errors import EnvironmentFault
 from mixlab.types import Document
 from mixlab.workspace import lands_at
 
-VERSION = 3
+VERSION = 4
 """Raised when the same profile gives other text or another verdict."""
 MANY_SHARDS = 12  # 190 MB: from here on processes are worth their start
 SHARD_BYTES = 16_000_000  # of text, before compression

@@ -134,12 +134,10 @@ def _has_word_longer_than(line: str, chars: int) -> bool:
 def sentences_in(text: str, most: int, count: Callable[[str, int], int]) -> int:
     """Sentences of the lines of a text by this splitter, `most` if there are more.
 
-    Asked where `sentence_kernel` leaves it open. Each line that is not blank holds one sentence, one more for each
-    break that is clear, and no more than one for each end mark with something after it; beyond that the splitter tells.
+    Asked where `sentence_kernel` leaves it open. Each line holds one sentence, one more for each break that is clear,
+    and no more than one for each end mark with something after it; beyond that the splitter tells.
     """
-    lines = text.split("\n", 2 * most)[: 2 * most]
-    if len(lines) < 2 * most or any(not line or line.isspace() for line in lines):
-        lines = [line for line in text.split("\n") if line and not line.isspace()]
+    lines = text.split("\n", most)[:most] if text else []
     found = len(lines)
     if found >= most:
         return most

@@ -44,6 +44,8 @@ STEPS = (
 @example("{ x y z a b.\nlorem ipsum one two three.")
 @example("lorem ipsum { one two three.\njava[1]script one two three four.")
 @example("One two three four five.\xa0\r\n\u3000Six seven eight nine ten[3].")
+@example("[1]\n[1]\n")
+@example("[1] [2] [3]\nx y z[1]\n[3]")
 @example(".\n.\n.\n.\nHe went home. Then he slept. ")  # the fifth sentence begins a line that holds a sixth
 @settings(max_examples=400, deadline=None)
 def test_the_kernel_gives_text_hits_and_counts_of_the_plain_rules(text):

@@ -132,6 +132,8 @@ def test_a_blank_that_stood_before_a_citation_may_be_a_sentence_of_its_own_to_sp
     text = "Here is one. Here is two.\nHere is three. Here is four.\xa0[1]"  # datatrove 0.10.1 keeps it: 5 sentences
     made = clean(text, "c4/nopunct")
     assert made.text == text.removesuffix("\xa0[1]") and made.measures["too_few_sentences"] == 5
+    nothing = "[1] [2] [3]\n" * 5  # three words, of which two blanks are left; 0.10.1 keeps such a page too
+    assert clean(nothing, "c4/nopunct").text == "" and clean(nothing * 2, "c4/nopunct?min_sentences=6").text == ""
 
 
 def test_repeats_within_a_page_go_and_the_first_stays():
