@@ -1,6 +1,7 @@
 """One document's way through cleaning and deduplication, line by line. Reads artefacts; writes nothing."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mixlab.data.lines import judged_lines
 from mixlab.data.profiles import steps_of
 from mixlab.data.rulebook import rules_of, threshold_of
 from mixlab.data.rules import clean_by
-from mixlab.data.steps import ACROSS, BadWords, C4Lines, DolmaC4, Step, WordList
+from mixlab.data.steps import BadWords, C4Lines, DolmaC4, LineDedup, Step, WordList
 from mixlab.errors import MissingError, nearest
 from mixlab.workspace import Workspace, is_complete
 
@@ -72,18 +73,24 @@ def _lines(text: str, steps: tuple[Step, ...], final: str | None) -> list[tuple[
     elif isinstance(step, DolmaC4):
         told = [(line, _by_dolma(line, step)) for line in text.split("\n")]
     else:
-        told = [(line, "kept") for line in text.splitlines()]
-    left = set(final.split("\n")) if final is not None and any(isinstance(s, ACROSS) for s in steps) else None
-    return [
-        (
-            i,
-            line,
-            "line-filtered:global_duplicate"
-            if what == "kept" and left is not None and line.strip() not in left
-            else what,
-        )
-        for i, (line, what) in enumerate(told, 1)
-    ]
+        told = [(line, "kept") for line in text.split("\n")]
+    if final is not None and any(isinstance(step, LineDedup) for step in steps):
+        told = list(_deduplicated(told, final))
+    return [(i, line, what) for i, (line, what) in enumerate(told, 1)]
+
+
+def _deduplicated(told: list[tuple[str, str]], final: str) -> Iterator[tuple[str, str]]:
+    """The lines, those that C4's deduplication took away marked: by another page, or as a repeat on this one."""
+    left, seen = {line.strip().lower() for line in final.split("\n")}, set[str]()
+    for line, what in told:
+        same = line.strip().lower()
+        if what == "kept" and same not in left:
+            what = "line-filtered:global_duplicate"
+        elif what == "kept" and same in seen:
+            what = "line-filtered:local_duplicate"
+        elif what == "kept":
+            seen.add(same)
+        yield line, what
 
 
 def _by_dolma(line: str, step: DolmaC4) -> str:

@@ -240,6 +240,18 @@ def test_a_document_is_explained_line_by_line(tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["sources"][0]["docs_then"] == 1
 
 
+def test_lines_that_went_to_other_pages_or_came_twice_are_explained(tmp_path):
+    profile = "c4/tfds-3.1.0-full?min_probability=0&min_dedup_sentences=0"
+    own = [f"This line stands on page {i} alone. So does this one." for i in "xy"]
+    cited = "[1] A line that opens with a citation."  # its blank stays: the line is stripped before, not after
+    docs = [Document(id=i, text="\n".join([own[n], cited, LINES[0], own[n].upper()])) for n, i in enumerate("xy")]
+    ws = lab_of(tmp_path, docs, profile)
+    told = [[what for _, _, what in explain(ws, cleaned_sources(ws)[0], i).lines] for i in "xy"]
+    elsewhere = ["line-filtered:global_duplicate"] * 2
+    repeat = "line-filtered:local_duplicate"
+    assert sorted(told) == [["kept", "kept", "kept", repeat], ["kept", *elsewhere, repeat]]
+
+
 def test_a_near_duplicate_is_explained_by_its_kept_partner(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
