@@ -5,6 +5,7 @@ Reads and writes `docs-*.parquet` (id, text, url, licence, meta); reads the keep
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ SCHEMA = pa.schema(
 FILE_BYTES = 64_000_000  # UTF-8 bytes of text per file
 GROUP_BYTES = 4_000_000  # and per row group: what a reader holds at once
 GROUP_DOCS = 2_000
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_docs(out: Path, docs: Iterable[Document], file_bytes: int = FILE_BYTES) -> tuple[int, int]:
@@ -100,6 +102,15 @@ def verdict_of(cleaned: Path, doc_id: str) -> dict[str, Any] | None:
     with damage_named(path):
         found = pq.read_table(path, filters=[("id", "=", doc_id)]).slice(0, 1).to_pylist()
     return found[0] if found else None
+
+
+def storable(text: str) -> str:
+    """The text with halves of surrogate pairs, which neither Arrow nor a file can hold, as U+FFFD.
+
+    >>> storable("a\\ud800b")
+    'a\ufffdb'
+    """
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 def by_hash(doc_id: str) -> bytes:

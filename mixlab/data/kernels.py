@@ -2,7 +2,7 @@
 
 A word is a match of `\\w+` in the lower-cased text, as Python's `re` and `str.lower` see it. A shingle is `ngram`
 neighbouring words (or characters of the lower-cased text); a text with fewer of them is one shingle, a text with none
-has no shingle. The compiled loops are in `shingle_kernel`.
+has no shingle. Half a surrogate pair is U+FFFD, which is no word either. The compiled loops are in `shingle_kernel`.
 """
 
 import functools
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixlab.data import shingle_kernel
+from mixlab.data.documents import storable
 from mixlab.errors import ConfigError
 
 Unit = Literal["word", "char"]
@@ -52,6 +53,7 @@ def minhash(hashes: np.ndarray, offsets: np.ndarray, num_perm: int = 128, seed: 
 
     Bit-equal to `datasketch.MinHash(num_perm, seed, scheme="affine32")` fed the same hashes; no shingle: 2^32 - 1.
     """
+    hashes = np.asarray(hashes)
     if hashes.dtype != np.uint32:
         raise ConfigError(
             f"minhash takes uint32 shingle hashes, got {hashes.dtype}. Use shingle_hashes, or mask to 32 bits."
@@ -144,7 +146,12 @@ def _slices(texts: Texts, ngram: int, unit: Unit) -> Iterator[pa.Array]:
 def _chunks(texts: Texts) -> list[pa.Array]:
     if isinstance(texts, pa.ChunkedArray):
         return list(cast("pa.ChunkedArray", texts).chunks)
-    return [texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())]
+    if isinstance(texts, pa.Array):
+        return [texts]
+    try:
+        return [pa.array(texts, pa.large_string())]
+    except UnicodeEncodeError:
+        return [pa.array([text and storable(text) for text in texts], pa.large_string())]
 
 
 def _hash_slice(texts: pa.Array, ngram: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:

@@ -4,13 +4,13 @@ Reads keep.parquet and removed.parquet; writes docs-*.parquet where documents ca
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mixlab.data.documents import write_docs
+from mixlab.data.documents import storable, write_docs
 from mixlab.errors import SourceError
 from mixlab.types import Document
 
@@ -79,10 +79,10 @@ def lay_out(
 def _documents(name: str, given: Iterable[str | Document | Mapping[str, Any]]) -> Iterator[Document]:
     for n, one in enumerate(given):
         if isinstance(one, Document):
-            yield one
+            yield replace(one, text=storable(one.text))
         elif isinstance(one, str):
-            yield Document(id=str(n), text=one)
+            yield Document(id=str(n), text=storable(one))
         elif isinstance(one, Mapping) and "text" in one:
-            yield Document(id=str(one.get("id", n)), text=one["text"])
+            yield Document(id=str(one.get("id", n)), text=storable(one["text"]))
         else:
             raise SourceError(f"corpus '{name}', document {n}: expected a text, a Document or a mapping with 'text'.")

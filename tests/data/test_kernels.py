@@ -57,6 +57,11 @@ def test_every_code_point_is_folded_as_python_folds_it():
     assert np.array_equal(got[0], want[0])
 
 
+def test_half_a_surrogate_pair_is_no_word():
+    assert hashes_of("one \ud800two\udfff three", ngram=2) == hashes_of("one two three", ngram=2)
+    assert hashes_of("a\ud800", unit="char", ngram=1) == hashes_of("a\ufffd", unit="char", ngram=1)
+
+
 def test_words_in_other_order_are_another_shingle():
     assert hashes_of("a b c d e") != hashes_of("b a c d e")
     assert hashes_of("aa b") != hashes_of("a ab")
