@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pandas as pd
 import streamlit as st
 
 from mixlab import jobs
@@ -21,6 +22,9 @@ from mixlab.app import lab
 from mixlab.errors import MixlabError
 from mixlab.results.charts import colours
 from mixlab.workspace import Workspace
+
+MANY_ROWS = 300
+"""From here on a chart is painted: each of its points as an element of the page, with words, takes a browser 0.3 ms."""
 
 
 def text_of(words: Sequence[str] | str) -> str:
@@ -132,8 +136,21 @@ def chart(altair_chart: Any, alt: str | None = None, *, key: str, height: int | 
         raise ValueError(f"the chart '{key}' has no words: give alt or a description")
     if alt:  # Streamlit takes the description for the chart's words, and logs a warning where it has both
         altair_chart = altair_chart.properties(description=alt)
+    if _rows_of(altair_chart) > MANY_ROWS:
+        altair_chart = altair_chart.properties(usermeta={"embedOptions": {"renderer": "canvas"}})
     tall = {} if height is None else {"height": height}
     return st.altair_chart(altair_chart, key=key, width="stretch", **tall, **options)
+
+
+def mean_or_each() -> Sequence[Any]:
+    """Two tabs, the mean of the sources and each source; only the `open` one's charts need be drawn."""
+    return st.tabs(["Mean of sources", "Each source"], key="curves", on_change="rerun", bind="query-params")
+
+
+def _rows_of(altair_chart: Any) -> int:
+    """Rows of the largest frame that a chart or one of its layers draws."""
+    frames = (getattr(c, "data", None) for c in (altair_chart, *getattr(altair_chart, "layer", [])))
+    return max((len(f) for f in frames if isinstance(f, pd.DataFrame)), default=0)
 
 
 def untrusted(text: str, *, height: int | None = None) -> None:

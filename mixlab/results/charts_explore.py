@@ -17,6 +17,7 @@ from mixlab.results.landscape import REST
 PICK = "pick"
 TOP = math.sqrt(3) / 2
 CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.5, TOP))
+FEW = 60  # runs whose lines have a point on each axis; of more, points cover the lines
 ROOM = 0.14  # of the triangle's side, for the names of the corners
 
 
@@ -64,10 +65,11 @@ def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
         axis=alt.Axis(labelAngle=-45, labelOverlap=False, grid=True, domain=False),
     )
     y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08]))
+    few = len(set(lines["run_id"])) <= FEW
     tips = ["label:N", "axis:N", alt.Tooltip("value:Q", format=".4~f"), alt.Tooltip("loss:Q", format=".4f")]
     drawn = _pickable(
         alt.Chart(told)
-        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=35))
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=35) if few else False)
         .encode(x=x, y=y, detail="run_id:N", color=_loss("loss", "mean bpb"), tooltip=tips)
     )
     ends = told.groupby("axis", sort=False)["value"].agg(["min", "max"]).reset_index()

@@ -107,7 +107,8 @@ def test_home_shows_states_verdict_and_best_mixes(tab, url):
 def test_a_shared_link_opens_the_chosen_runs_and_hostile_samples_stay_text(tab, url):
     _open(tab, f"{url}/runs?run=uniform-s0-aaaa0002&run=natural-s0-aaaa0001", "Runs")
     expect(tab.get_by_text("Training loss", exact=True).first).to_be_visible(timeout=WAIT_MS)
-    expect(tab.locator("[data-testid=stVegaLiteChart]")).to_have_count(7, timeout=WAIT_MS)
+    tab.get_by_role("tab", name="Each source").click()
+    expect(tab.locator("[data-testid=stVegaLiteChart]")).to_have_count(6, timeout=WAIT_MS)
     _choose(tab, "Run", "uniform s0")
     expect(tab.get_by_text("<script>alert(1)</script>").first).to_be_visible(timeout=WAIT_MS)
 
@@ -117,7 +118,7 @@ def test_ticked_rows_become_the_chosen_runs_and_the_link_to_them(tab, url):
     expect(tab.locator("[data-testid=stVegaLiteChart]")).to_have_count(3, timeout=WAIT_MS)
     table = tab.locator("[data-testid=stDataFrame] .dvn-scroller")
     table.click(position={"x": 15, "y": 35 + 2 * 35 + 17})  # third row: natural; the linked run is ticked already
-    expect(tab.locator("[data-testid=stVegaLiteChart]")).to_have_count(7, timeout=WAIT_MS)
+    expect(tab.get_by_role("tab", name="Each source")).to_be_visible(timeout=WAIT_MS)  # two are compared
     tab.wait_for_url("**/runs?run=*natural-s0-aaaa0001*", timeout=WAIT_MS)
     assert "uniform-s0-aaaa0002" in tab.url
 

@@ -106,7 +106,9 @@ def test_one_chosen_run_shows_its_curves_and_its_samples_as_text(lab):
 
 def test_several_chosen_runs_are_compared_domain_by_domain(lab):
     at = show(RUNS, run=["uniform-s0-aaaa0002", "code-x2-s0-aaaa0004"])
-    assert len(at.get("vega_lite_chart")) == 7  # macro, four sources, training loss, mixtures
+    assert len(at.get("vega_lite_chart")) == 3  # macro, training loss, mixtures
+    at = show(RUNS, run=["uniform-s0-aaaa0002", "code-x2-s0-aaaa0004"], curves="Each source")
+    assert len(at.get("vega_lite_chart")) == 6  # four sources for the mean
     assert not at.exception
 
 

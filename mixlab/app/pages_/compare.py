@@ -97,13 +97,16 @@ st.header("Curves", divider=True)
 with parts.guarded():
     curves = verdicts.curves({names[g]: ids for g, ids in groups.items()})
     order = [names[g] for g in picked]
-    parts.chart(charts_compare.bands(curves, charts.MACRO, order), key="bands", height=360)
-    with st.container(key="domains"):
-        grid = st.grid(2, min_column_width=300)
-        for source in sorted(set(curves["domain"]) - {charts.MACRO}):
-            with grid.container():
-                drawn = charts_compare.bands(curves, source, order, legend=False)
-                parts.chart(drawn, key=f"bands-{source}", height=240)
+    mean, each = parts.mean_or_each()
+    if mean.open:
+        with mean:
+            parts.chart(charts_compare.bands(curves, charts.MACRO, order), key="bands", height=360)
+    if each.open:
+        with each:
+            grid = st.grid(2, min_column_width=300)
+            for source in sorted(set(curves["domain"]) - {charts.MACRO}):
+                with grid.container():
+                    parts.chart(charts_compare.bands(curves, source, order), key=f"bands-{source}", height=320)
     st.caption("Lines are means over seeds, bands go from the lowest to the highest seed; one seed has no band.")
 
 with parts.guarded():

@@ -47,6 +47,8 @@ else:
         c: st.column_config.NumberColumn(c.replace("w_", "share "), format="percent") for c in shown if c[:2] == "w_"
     }
     bpb = {c: st.column_config.NumberColumn(c.replace("_", " "), format="%.4f") for c in shown if c[:4] == "bpb_"}
+    bpb["bpb_macro"] = st.column_config.NumberColumn("mean bpb", format="%.4f",
+                                                     help="Held-out bits per byte, mean of sources.")  # fmt: skip
     place.dataframe(
         found,
         key=table_key,
@@ -62,8 +64,10 @@ else:
     place.caption(f"{len(found)} of {len(runs)} runs. Click a column's head to sort; tick rows to see their curves.")
 actions.bar(chosen, key="runs")
 with st.container(horizontal=True, vertical_alignment="center"):
-    csv = found.loc[:, shown].to_csv(index=False)
-    st.download_button("Table as CSV", csv, "runs.csv", "text/csv", key="csv", icon=":material/download:")
+    table = found.loc[:, shown]
+    st.download_button(
+        "Table as CSV", lambda: table.to_csv(index=False), "runs.csv", "text/csv", key="csv", icon=":material/download:"
+    )
     if len(chosen) == 1:
         parts.linked("run", "Open this run", ":material/show_chart:", query={"id": chosen[0]})
 with st.expander("The same in a shell"):
@@ -91,12 +95,16 @@ def curves() -> None:
     elif len(picked) == 1:
         parts.chart(charts.run_bpb(scores, lab.source_names()), key="bpb_run", height=380)
     else:
-        parts.chart(charts.domain_bpb(scores, charts.MACRO, names), key="bpb_macro", height=380)
-        with st.container(key="domains"):
-            grid = st.grid(2, min_column_width=300)
-            for source in sources:
-                with grid.container():
-                    parts.chart(charts.domain_bpb(scores, source, names, legend=False), key=f"bpb_{source}", height=260)
+        mean, each = parts.mean_or_each()
+        if mean.open:
+            with mean:
+                parts.chart(charts.domain_bpb(scores, charts.MACRO, names), key="bpb_macro", height=380)
+        if each.open:
+            with each:
+                grid = st.grid(2, min_column_width=300)
+                for source in sources:
+                    with grid.container():
+                        parts.chart(charts.domain_bpb(scores, source, names), key=f"bpb_{source}", height=320)
     if len(losses):
         st.subheader("Training loss")
         parts.chart(charts.loss(losses, names), key="loss", height=320)
