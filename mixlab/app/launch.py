@@ -33,4 +33,4 @@ def command(port: int | None = None, *, headless: bool = False) -> list[str]:
     flags = [f"--{name}={value}" for name, value in SETTINGS.items()]
     flags += [f"--server.headless={str(headless).lower()}"]
     flags += [] if port is None else [f"--server.port={port}"]
-    return [sys.executable, "-m", "streamlit", "run", str(ENTRY), *flags]
+    return [sys.executable, "-m", "mixlab.app.serve", "run", str(ENTRY), *flags]

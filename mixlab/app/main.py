@@ -44,16 +44,21 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
         ("system", "System", ":material/memory:", "Devices, disk, the store, and what the doctor says is missing."),
     ],
 }
+MENU_PX = 220
+"""Its longest word takes 90; what it leaves goes to the tables."""
 STYLE = """<style>
+[data-testid=stMainBlockContainer] {padding-top: 4rem}
 [data-testid=stSliderThumbValue], [data-testid=stCode] .token,
 [data-testid=stMain] [data-selected=true], [data-testid=stMain] [data-selected=true] * {color: inherit !important}
 </style>"""
-# Streamlit writes these in colours that cannot be read on dark (or light) paper: 2.9:1 to 4.3:1, where 4.5:1 is needed.
+# Less paper above the title. The others Streamlit writes in colours that cannot be read on dark (or light) paper: 2.9:1
+# to 4.3:1, where 4.5:1 is needed.
 
 
 def main() -> None:
     """Draws the chosen page."""
-    st.set_page_config(page_title="mixlab", page_icon=str(HERE / "favicon.png"), layout="wide")
+    st.set_page_config(page_title="mixlab", page_icon=str(HERE / "favicon.png"), layout="wide",
+                       initial_sidebar_state=MENU_PX)  # fmt: skip
     groups = {group: [_page(*told) for told in pages] for group, pages in GROUPS.items() if pages}
     page = st.navigation(groups, position="hidden")
     _menu(groups)
@@ -77,7 +82,8 @@ def _menu(groups: Mapping[str, Sequence[Any]]) -> None:
 
 def _loaded(title: str) -> Any:
     """The module of parts. The first page of a server waits seconds for pandas, DuckDB and Altair: it has a title."""
-    if PARTS in sys.modules:
+    spec = getattr(sys.modules.get(PARTS), "__spec__", None)
+    if spec is not None and not getattr(spec, "_initializing", False):  # app/serve.py loads it in a thread of its own
         return sys.modules[PARTS]
     place = st.empty()
     with place.container():

@@ -1,8 +1,10 @@
 """One set of settings, whether the app is started by `streamlit run app.py` or by `mixlab app`."""
 
+import ast
+import importlib.util
 import tomllib
 
-from mixlab.app import launch
+from mixlab.app import launch, serve
 from tests.app.synthetic_lab import ENTRY, ROOT
 
 
@@ -20,7 +22,7 @@ def test_the_config_file_and_the_flags_say_the_same():
 
 def test_the_command_listens_to_this_machine_only():
     argv = launch.command(8123, headless=True)
-    assert argv[1:4] == ["-m", "streamlit", "run"] and argv[4] == str(launch.ENTRY)
+    assert argv[1:4] == ["-m", "mixlab.app.serve", "run"] and argv[4] == str(launch.ENTRY)
     assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.port=8123"} <= set(argv)
     assert not any(flag.startswith("--server.port") for flag in launch.command())
 
@@ -29,6 +31,20 @@ def test_what_the_app_needs_is_there():
     assert ENTRY.read_text().count("\n") <= 5
     for name in ("main.py", "favicon.png", "sliders.js", "sliders.css"):
         assert (ROOT / "mixlab" / "app" / name).is_file()
+
+
+def test_every_table_and_picture_has_words():
+    for path in sorted((ROOT / "mixlab" / "app").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                is_shown = call.func.attr in ("dataframe", "image", "altair_chart", "vega_lite_chart", "data_editor")
+                words = {k.arg for k in call.keywords}
+                assert not is_shown or "alt" in words or path.name == "parts.py", f"{path.name}:{call.lineno}"
+
+
+def test_what_the_server_loads_beforehand_is_there():
+    assert all(importlib.util.find_spec(f"mixlab.app.{name}") for name in (*serve.HOME, *serve.OTHERS))
+    assert all(importlib.util.find_spec(name) for name in serve.LIBRARIES)
 
 
 def test_a_page_is_at_most_150_lines():
