@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -160,6 +160,21 @@ def describe(folder: Path) -> dict[str, Any]:
         **{"ended_at": end.get("ended_at"), "code": end.get("code"), "is_stopping": is_asked and state in LIVE},
         **{"progress": _read(folder / "progress.json") or None, "log": str(folder / "log.txt")},
     }
+
+
+def how_far(job: Mapping[str, Any]) -> str:
+    """What a live job said last of itself, and how long it still takes; nothing of one that has ended.
+
+    >>> how_far({"state": "running", "is_stopping": False, "progress": {"what": "1/3 runs", "left_s": 90.0}})
+    '1/3 runs, 1.5 min left'
+    """
+    told = job["progress"]
+    if job["state"] not in LIVE:
+        return ""
+    said = [] if not told else [told["what"]]
+    if told and told.get("left_s") is not None and not job["is_stopping"]:
+        said.append(f"{told['left_s'] / 60:.1f} min left")
+    return ", ".join(["stopping", *said] if job["is_stopping"] else said)
 
 
 def tail(path: Path) -> str:

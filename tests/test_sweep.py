@@ -261,6 +261,7 @@ def test_a_detached_sweep_is_found_followed_and_cancelled(project):
     wait_for(ws, "runs/*/metrics.jsonl")
     (row,) = jobs.jobs(ws)
     assert row["job"] == job and row["state"] == "running"
+    assert "0/3 runs; " in jobs.how_far(row)
     assert mixlab("runs", "cancel", job).returncode == 0
     wait_for(ws, f"jobs/{job}/exit.json")
     assert jobs.jobs(ws)[0]["state"] == "cancelled" and read_json(ws.jobs / job / "exit.json")["code"] == 130

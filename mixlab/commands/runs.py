@@ -150,7 +150,8 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         showing.print_json({"jobs": found, "runs": open_runs})
         return
-    showing.table("Jobs", ("job", "state", "command"), [(j["job"], j["state"], " ".join(j["words"])) for j in found])
+    told = [(j["job"], j["state"], jobs.how_far(j), " ".join(j["words"])) for j in found]
+    showing.table("Jobs", ("job", "state", "how far", "command"), told)
     rows = [(r["run_id"], r["state"], r["step"], r["steps"], r["bpb_macro"], r["reason"]) for r in open_runs]
     showing.table("Runs that have not finished", ("run", "state", "step", "of", "macro bpb", "reason"), rows)
 
