@@ -27,7 +27,7 @@ from mixlab.workspace import MANIFEST, Workspace, is_complete, read_manifest
 PAGE_DOCS = 20
 PLAIN_CHARS = 100_000
 STARTERS = ("books", "code", "docs", "wiki")
-COLUMNS = ["source", "state", "docs", "bytes", "tokens", "language", "licence", "fingerprint", "heldout_docs", "made"]
+COLUMNS = ["source", "state", "docs", "bytes", "tokens", "licence", "language", "heldout_docs", "made", "fingerprint"]
 STAGES = ("raw", "clean", "contamination", "dedup", "split", "tokens")
 Stamp = tuple[int, int, int]
 

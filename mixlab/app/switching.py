@@ -54,11 +54,11 @@ def _switches(rules: pd.DataFrame) -> list[str]:
         with grid.container(border=True, height="stretch", key=f"switch-{name}"):
             help_ = f"In {', '.join(row['sources'])}."
             label = parts.plain(f"{name}: hits {row['docs']:,}")
-            if not st.toggle(label, value=True, key=f"on-{name}", help=help_, width="stretch"):
+            if not st.toggle(label, True, key=f"on-{name}", bind="query-params", help=help_, width="stretch"):
                 asked.append(f"{name}=off")
             elif limits:
                 least = "At least" if row["sense"] == "min" else "At most"
-                value = st.number_input(least, 0.0, 1e12, None, key=f"limit-{name}",
+                value = st.number_input(least, 0.0, 1e12, None, key=f"limit-{name}", bind="query-params",
                                         placeholder=now_of(limits), **step_of(limits.values()))  # fmt: skip
                 if value is not None and set(limits.values()) != {value}:
                     asked.append(f"{name}={value:.12g}")
@@ -128,9 +128,9 @@ def save(cleaned: Sequence[Cleaned], asked: Sequence[str]) -> None:
 def thresholds(measured: pd.DataFrame, keys: Mapping[str, str]) -> None:
     """Where the measures of one rule lie in one source, the threshold as a line that can be moved."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        rule = str(st.selectbox("Rule", list(measured["rule"]), key="measured", width=280))
+        rule = str(st.selectbox("Rule", list(measured["rule"]), key="measured", bind="query-params", width=280))
         row = measured.loc[measured["rule"] == rule].iloc[0]
-        source = st.selectbox("Source", row["sources"], key="measured_in", width=180)
+        source = st.selectbox("Source", row["sources"], key="measured_in", bind="query-params", width=180)
         now = row["limits"][source]
         moved = st.number_input("Move the threshold to", 0.0, 1e12, float(now), width=200,
                                 key=f"moved-{source}-{rule}", **step_of([now]))  # fmt: skip

@@ -110,7 +110,8 @@ if typed:
         st.badge(f"labelled {now.iloc[0]}" if len(now) else "no label", icon=":material/label:", color="gray")
         note = st.text_input("Note", key=f"note-{doc_id}", width=260) or ""
         for verdict, icon in zip(labels.VERDICTS, ("thumb_up", "thumb_down", "label_off"), strict=True):
-            if st.button(verdict.capitalize(), key=f"label-{verdict}", icon=f":material/{icon}:"):
+            said = "No label" if verdict == "none" else verdict.capitalize()
+            if st.button(said, key=f"label-{verdict}", icon=f":material/{icon}:"):
                 corpora.label(which, doc_id, verdict, note)
                 st.rerun()
     parts.command(["data", "label", found.source, lab.visible(doc_id), "bad"], "The same in a shell:")

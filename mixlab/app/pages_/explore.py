@@ -66,7 +66,8 @@ with right_side:
 st.subheader("All axes at once")
 axes = [*landscape.shares_of(runs), *scores, *(c for c in ("seed", "n_params", "target_tokens") if c in runs)]
 chosen = st.multiselect(
-    "Axes", axes, default=landscape.differing(runs, axes), key="axes", format_func=charts_explore.named,
+    "Axes", axes, default=landscape.differing(runs, axes), key="axes", bind="query-params",
+    format_func=charts_explore.named,
     help="Those in which the runs differ are chosen to begin with.",
 )  # fmt: skip
 with parts.guarded():

@@ -8,10 +8,10 @@ from mixlab.app.weights import short
 from mixlab.workspace import Workspace
 
 STATES = {
-    "ready": "ready to train on",
-    "read": "read, not prepared",
-    "described": "not prepared yet",
-    "broken": "its YAML has a mistake",
+    "ready": "ready",
+    "read": "only read",
+    "described": "not prepared",
+    "broken": "broken YAML",
 }
 state, ws = st.session_state, Workspace.open()
 
@@ -43,11 +43,13 @@ st.dataframe(
     column_config={
         "source": st.column_config.TextColumn("Source", pinned=True),
         "state": st.column_config.TextColumn("State"),
-        "docs": st.column_config.NumberColumn("Documents", format="localized", help="Trained on; or read, before."),
+        "docs": st.column_config.NumberColumn(
+            "Docs", format="localized", help="Trained on; only read: before cleaning."
+        ),
         "bytes": st.column_config.NumberColumn("Bytes", format="bytes"),
         "tokens": st.column_config.NumberColumn("Tokens", format="localized"),
         "language": st.column_config.TextColumn("Language"),
-        "licence": st.column_config.TextColumn("Licence", help="Of the text."),
+        "licence": st.column_config.TextColumn("Licence", help="Of the text.", width="medium"),
         "fingerprint": st.column_config.TextColumn("Fingerprint", help="Of the files or packages it was read from."),
         "heldout_docs": st.column_config.NumberColumn("Held out", format="localized"),
         "made": st.column_config.DatetimeColumn("Prepared", format="distance"),
