@@ -118,20 +118,21 @@ def sizes(
     as_json: AsJson = False,
 ) -> None:
     """Whether mixes rank alike at every model size, and how they would rank at a larger one."""
-    import pandas as pd
-
     from mixlab import show_advice
     from mixlab.advise import runs
     from mixlab.advise import sizes as ranks
+    from mixlab.advise.tables import IDS, frame
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
     if table is None:
         told, metrics = runs.sized(list_runs(Workspace.open()), tuple(metric or ()))
     else:
-        told = pd.read_csv(table)
-        known = [c for c in told.columns if not c.startswith(("w_", "epochs_")) and c not in ("n_params", "tokens")]
-        metrics = list(metric or known)
+        told = frame(table, ("n_params", "tokens", *(metric or ())))
+        known = [str(c) for c in told.select_dtypes("number").columns if not str(c).startswith(("w_", "epochs_"))]
+        metrics = list(metric or (c for c in known if c not in ("n_params", "tokens", "seed", *IDS)))
+        if not metrics:
+            raise ConfigError(f"{table.name} has no metric: a column of numbers beside weights, n_params and tokens.")
     if len(metrics) > 1:
         told = told.assign(**{"mean of metrics": told[metrics].mean(axis=1)})
     name = metrics[0] if len(metrics) == 1 else "mean of metrics"
