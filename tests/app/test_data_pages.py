@@ -107,6 +107,11 @@ def test_a_switched_rule_tells_its_tokens_at_once_and_is_saved_as_a_cleaning(cor
     assert "cannot be used" in said(at)
 
 
+def test_a_switch_is_shared_by_the_address(corpus):
+    at = show("filters", look="What if", **{"on-filtered:squigglybracket": "false"})
+    assert "--what-if filtered:squigglybracket=off" in said(at)
+
+
 @pytest.mark.parametrize("look", ["What is left", "Rules", "Thresholds", "Bias audit"])
 def test_each_look_at_the_filters_has_words_for_its_charts(corpus, look):
     at = show("filters", look=look)
