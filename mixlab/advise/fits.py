@@ -97,16 +97,8 @@ class Fit:
 
         Regret and top quarter follow the metric's own direction; `predicted` and `observed` are in its own unit.
         """
-        result = figures(self.losses, self.rounds, groups_of(self.weights))
-        if not self.higher_is_better:
-            return result
-        return type(result)(
-            **{
-                **{name: getattr(result, name) for name in CV.__slots__},
-                "predicted": -result.predicted,
-                "observed": -result.observed,
-            }
-        )
+        told = figures(self.losses, self.rounds, groups_of(self.weights))
+        return replace(told, predicted=self._signed(told.predicted), observed=self._signed(told.observed))
 
     def explain(self) -> dict[str, Any]:
         """What the fit learned, and per source the effect on the metric of one point more of it at the mean mix.
@@ -140,14 +132,20 @@ class Fit:
 
     @cached_property
     def unseen(self) -> LeftOut:
-        """Predictions of `losses` by fits that saw neither the row nor its mix; sd not corrected."""
-        if len(self.losses) >= CLOSED_FORM_FROM and self.surrogate.left_out is not None:
-            mean, sd = self.surrogate.left_out
-            return LeftOut(mean=mean, sd=sd)
-        if groups_of(self.weights).max() + 1 < LEAVE_ONE_OUT_BELOW:
-            return self.rounds[0]
-        groups = groups_of(self.weights)
-        return left_out(self.learn, self.inputs, self.losses, single_below=SINGLE_BELOW, groups=groups)[0]
+        """Predictions of `losses` by fits that saw neither the row nor its mix; sd not corrected.
+
+        Where mixes are left out one by one, a lone row's sd is that of the fit to all runs: a fit that has not seen
+        the hardest run believes in less noise than the one that will be used.
+        """
+        groups, known = groups_of(self.weights), self.surrogate.left_out
+        if len(self.losses) >= CLOSED_FORM_FROM and known is not None:
+            return LeftOut(mean=known[0], sd=known[1])
+        mixes = np.bincount(groups)
+        told = self.rounds[0] if len(mixes) < LEAVE_ONE_OUT_BELOW else None
+        told = told or left_out(self.learn, self.inputs, self.losses, single_below=SINGLE_BELOW, groups=groups)[0]
+        if known is None or len(mixes) >= SINGLE_BELOW:
+            return told
+        return replace(told, sd=np.where(mixes[groups] == 1, known[1], told.sd))
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -28,7 +28,7 @@ HERE = Path(__file__).parents[2]
 REGMIX = HERE.parent / "shared" / "golden" / "mixing" / "regmix"
 PILE_CC = "metric/the_pile_pile_cc_val_loss"
 SUBSETS = {32: 5, 64: 5, 128: 5, 512: 1}
-COVERED = {32: 20, 64: 5, 128: 5}  # from one subset of 32 to the next coverage has an sd of 0.11: five are too few
+COVERED = {32: 20, 64: 5, 128: 5}  # from one subset of 32 to the next coverage has an sd of 0.11: five say little
 SURFACES, HELD, NULLS = 60, 40, 60
 COLUMNS, KINDS = [f"w_{s}" for s in SOURCES], (surface, exponential)
 Row = dict[str, str]
@@ -79,10 +79,11 @@ def pile_cc() -> list[Row]:
             found.append(line("Pile-CC top-quarter Spearman, n=64", top, ">= 0.92", top >= 0.92))
             found.append(line("Pile-CC regret@1 in nats, n=64", regret, "<= 0.01", regret <= 0.01))
         if n < 512:
-            more = [once(f"pile_cc {n} {r}", partial(one, n, r)) for r in range(subsets, COVERED[n])]
-            covered = float(np.mean([figures[5] for figures in [*told, *more]]))
-            what = f"Pile-CC coverage of 80 % intervals, n={n}, {COVERED[n]} subsets"
-            found.append(line(what, covered, "0.70 to 0.90", 0.7 <= covered <= 0.9))
+            told += [once(f"pile_cc {n} {r}", partial(one, n, r)) for r in range(subsets, COVERED[n])]
+            for many in sorted({subsets, COVERED[n]}):
+                covered = float(np.mean([figures[5] for figures in told[:many]]))
+                what = f"Pile-CC coverage of 80 % intervals, n={n}, {many} subsets"
+                found.append(line(what, covered, "0.70 to 0.90", 0.7 <= covered <= 0.9))
     return found
 
 
