@@ -187,7 +187,7 @@ def test_every_page_fits_and_keeps_nobody_out(tab, url, project, ws, spoilt, pag
     """Light and dark, 1280 and 390 px wide: no sideways scrolling, no serious violation; hostile text is inert."""
     run = next(r for r in ws.runs() if r.name.startswith("m4"))
     queries = {"run": f"?id={run.name}", "runs": f"?run={run.name}", "documents": "?source=prose&id=prose-1"}
-    query = {**queries, "compare": "?ids=natural&ids=uniform"}.get(page, "")
+    query = {**queries, "compare": "?ids=natural&ids=uniform", "sweep": "?tokens=20000"}.get(page, "")
     open_page(tab, url, page, query)
     keep = Path(os.environ.get("MIXLAB_SCREENSHOTS") or project / "screenshots")
     keep.mkdir(parents=True, exist_ok=True)
@@ -200,6 +200,7 @@ def test_every_page_fits_and_keeps_nobody_out(tab, url, project, ws, spoilt, pag
             tall = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
             tab.set_viewport_size({"width": width, "height": min(tall + 60, 3500)})
             tab.wait_for_timeout(300)
+            tab.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')", timeout=WAIT_MS)
             wide = _width(tab, width)
             tab.screenshot(path=keep / f"{page}-{width}-{scheme}.png")
             assert wide <= width, f"{page} is {wide} px wide at {width} px: {tab.evaluate(WIDEST)}"
