@@ -109,8 +109,11 @@ def header(path: Path) -> dict[str, str]:
 
 
 def chosen(rows: Sequence[Row], ws: Workspace, sweep: str | None) -> tuple[list[Row], list[str]]:
-    """Finished, scored runs of the sweep in the order it asked for them; what was left out, in words."""
-    asked = [r["run_id"] for r in rows]
+    """Finished, scored runs of the sweep in the order it asked for them; what was left out, in words.
+
+    Without a sweep those of the whole lab, of the natural mix first.
+    """
+    asked = [r["run_id"] for r in sorted(rows, key=lambda r: r["mixture"] != "natural")]
     if sweep is not None:
         file = ws.sweeps / f"{sweep}.json"
         if not file.exists():

@@ -106,11 +106,11 @@ def _mixes(told: Report, drawn: Sequence[str]) -> str:
         {"run": a.name, "source": s, "weight": w} for a in told.arms if a.name in drawn for s, w in a.weights.items()
     ]
     sources = sorted({s for a in told.arms for s in a.weights})
-    head = ["arm", "seeds", *(f"% {s}" for s in sources), *(f"bpb {s}" for s in told.sources), "mean of shared"]
+    head = ["arm", "seeds", "mean of shared", *(f"% {s}" for s in sources), *(f"bpb {s}" for s in told.sources)]
     rows = [
-        [a.name, str(len(a.runs)), *(f"{100 * a.weights.get(s, 0.0):.1f}" for s in sources)]
+        [a.name, str(len(a.runs)), _number(a.bpb(told.shared))]
+        + [f"{100 * a.weights.get(s, 0.0):.1f}" for s in sources]
         + [_number(a.bpb([s])) for s in told.sources]
-        + [_number(a.bpb(told.shared))]
         for a in told.arms
     ]
     licences = "; ".join(f"{s}: {name}" for s, name in told.licences.items())

@@ -9,6 +9,8 @@ from playwright.sync_api import sync_playwright
 
 from mixlab import report, show_report
 from mixlab.errors import MissingError
+from mixlab.results.arms import arms_of
+from mixlab.results.listing import list_runs
 from mixlab.workspace import Workspace, read_json, write_json
 from tests.app.synthetic_lab import HOSTILE, make_demo
 from tests.conftest import mixlab
@@ -84,6 +86,15 @@ def test_arms_are_runs_alike_but_for_the_seed_and_stand_against_the_first(lab):
     best = {a.arm: a for a in told.against if a.score == "shared"}["demo-recommended"]
     assert told.arms[0].name == "demo-natural" and best.difference.lo is not None
     assert told.verdict and told.is_clear is not None
+
+
+def test_an_arm_is_called_by_its_mix_whatever_seed_stands_first_and_natural_is_the_reference(lab):
+    ws = Workspace.open(lab[0] / "lab")
+    rows = sorted(list_runs(ws), key=lambda r: (r["mixture"] == "demo-natural", -r["seed"]))
+    natural = [{**r, "mixture": r["mixture"].removeprefix("demo-")} for r in rows]
+    used, _ = report.chosen(natural, ws, None)
+    arms, _ = arms_of([r for r in used if r["mixture"] in ("recommended", "natural")], ws)
+    assert [arm.name for arm in arms] == ["natural", "recommended"]
 
 
 def test_what_cannot_be_told_is_said_so_with_the_seeds_it_would_take(lab):

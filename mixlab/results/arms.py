@@ -18,8 +18,8 @@ from mixlab.results.versus import settings
 from mixlab.workspace import Workspace
 
 Row = Mapping[str, Any]
-COSMETIC = re.compile(r"(^|\.)(name|rule)$|^evals\.|^mixture\.")
-"""Settings that say nothing of how an arm was made, or that its weights say already."""
+COSMETIC = re.compile(r"(^|\.)(name|rule)$|^evals\.|^mixture\.|^seed$")
+"""Settings that say nothing of how an arm was made, that its weights say already, or in which its own runs differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +97,7 @@ def arms_of(chosen: Sequence[Row], ws: Workspace) -> tuple[list[Arm], list[str]]
 def _named(differ: Mapping[str, Any]) -> str:
     """The settings of an arm in which arms differ, as a name; phases by what follows on the first mixture.
 
-    >>> _named({"train.lr": "0.01", "name": "a", "mixture.rule": "natural"})
+    >>> _named({"train.lr": "0.01", "name": "a", "mixture.rule": "natural", "seed": "1"})
     'lr=0.01'
     >>> _named({"phases": None, "phases.anneal.mixture.name": "books", "phases.anneal.share": "0.2"})
     'anneal on books'
