@@ -204,10 +204,11 @@ def keep_advice(name: str, wanted: Wanted, *, overwrite: bool = False, project: 
 def chances(card: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """The card's gain and its probabilities for figures: title -> value, and what it is."""
     told = {"Gain over natural": (f"{card['gain']['mean']:+.4f}", "Bits per byte, mean of the scores; above 0: lower.")}
-    rivals = {"natural": "natural", "uniform": "uniform", "unimax": "UniMax", "best_run": "the best run"}
+    rivals = {"natural": "natural", "uniform": "uniform", "unimax": "UniMax", "best_run": "best"}
     for name, said in rivals.items():
         if (chance := card[f"p_beats_{name}"]) is not None:
-            says = f"Probability that the mix scores lower than {said}, by the fit and its errors on unseen mixes."
+            whom = "the mix of the best run" if name == "best_run" else said
+            says = f"Probability that the mix scores lower than {whom}, by the fit and its errors on unseen mixes."
             told[f"P(beats {said})"] = f"{chance:.2f}", says
     return told
 

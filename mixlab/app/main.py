@@ -44,8 +44,7 @@ GROUPS: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
         ("system", "System", ":material/memory:", "Devices, disk, the store, and what the doctor says is missing."),
     ],
 }
-MENU_PX = 220
-"""Its longest word takes 90; what it leaves goes to the tables."""
+MENU_PX = 220  # its longest word takes 90; what it leaves goes to the tables
 STYLE = """<style>
 [data-testid=stMainBlockContainer] {padding-top: 4rem}
 [data-testid=stSliderThumbValue], [data-testid=stCode] .token,

@@ -42,6 +42,15 @@ def test_every_table_and_picture_has_words():
                 assert not is_shown or "alt" in words or path.name == "parts.py", f"{path.name}:{call.lineno}"
 
 
+def test_no_string_of_a_script_is_shown_by_mistake():
+    """Streamlit writes what stands alone in a script onto the page; the docstring on top is the only one it leaves."""
+    pages = (ROOT / "mixlab" / "app" / "pages_").glob("*.py")
+    for path in (ROOT / "app.py", ROOT / "mixlab" / "app" / "main.py", *pages):
+        alone = [e.lineno for e in ast.parse(path.read_text()).body[1:] if isinstance(e, ast.Expr)]
+        shown = [n for n in alone if path.read_text().splitlines()[n - 1].startswith(("'", '"', "f'", 'f"', "("))]
+        assert not shown, f"{path.name}: {shown}"
+
+
 def test_what_the_server_loads_beforehand_is_there():
     assert all(importlib.util.find_spec(f"mixlab.app.{name}") for name in (*serve.HOME, *serve.OTHERS))
     assert all(importlib.util.find_spec(name) for name in serve.LIBRARIES)
