@@ -21,6 +21,8 @@ STROKES: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 2.5, "sy
 MACRO = "macro"
 """The unweighted mean over sources; drawn in grey, it is no source."""
 MACRO_COLOUR = "#8C8C8C"
+ROW, SYMBOL = 46, 6
+"""Characters that a legend has room for in a row 350 px wide, and how many of them a symbol takes."""
 SMOOTH = 50
 """The running mean of the training loss takes one in this many of a run's points on either side."""
 SPANS = 300
@@ -46,8 +48,10 @@ def run_bpb(scores: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
     return (
         _lines(scores, _value("bits per byte"))
         .encode(
-            color=alt.Color("domain:N", scale=_scale(shown, [known[d] for d in shown]), legend=_legend("source")),
-            strokeDash=alt.StrokeDash("domain:N", scale=_dashes(shown), legend=_legend("source", **STROKES)),
+            color=alt.Color(
+                "domain:N", scale=_scale(shown, [known[d] for d in shown]), legend=_legend("source", shown)
+            ),
+            strokeDash=alt.StrokeDash("domain:N", scale=_dashes(shown), legend=_legend("source", shown, **STROKES)),
             tooltip=[alt.Tooltip("domain:N", title="source"), *_TOOLTIP],
         )
         .properties(description=_alt_curves("Held-out bits per byte by training tokens", scores, "domain"))
@@ -129,7 +133,9 @@ def weights(mixes: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
                 "weight:Q", title="share of training tokens", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
             ),
             y=alt.Y("run:N", title=None, sort=names, axis=alt.Axis(labelLimit=140)),
-            color=alt.Color("source:N", scale=_scale(list(known), list(known.values())), legend=_legend("source")),
+            color=alt.Color(
+                "source:N", scale=_scale(list(known), list(known.values())), legend=_legend("source", list(known))
+            ),
             order=alt.Order("source:N"),
             tooltip=["run:N", "source:N", alt.Tooltip("weight:Q", format=".1%")],
         )
@@ -175,7 +181,7 @@ def _lines(frame: pd.DataFrame, y: alt.Y) -> alt.Chart:
 
 
 def _run_lines(frame: pd.DataFrame, runs: Sequence[str], title: str, legend: bool) -> alt.Chart:
-    names, drawn = list(runs), _legend("run", **STROKES) if legend else None
+    names, drawn = list(runs), _legend("run", runs, **STROKES) if legend else None
     palette = [TOL_MUTED[i % len(TOL_MUTED)] for i in range(len(names))]
     return _lines(frame, _value(title)).encode(
         color=alt.Color("run:N", scale=_scale(names, palette), legend=drawn),
@@ -197,8 +203,11 @@ def _dashes(names: list[str]) -> alt.Scale:
     return alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
 
 
-def _legend(title: str, **look: Any) -> alt.Legend:
-    return alt.Legend(title=title, orient="bottom", columns=2, labelLimit=170, symbolLimit=0, **look)
+def _legend(title: str, names: Sequence[str], **look: Any) -> alt.Legend:
+    """Below the chart, in a row where that is as wide as a telephone, else in two columns."""
+    is_short = sum(len(name) + SYMBOL for name in names) <= ROW
+    columns = len(names) if is_short else 2
+    return alt.Legend(title=title, orient="bottom", columns=columns, labelLimit=170, symbolLimit=0, **look)
 
 
 def _alt_curves(what: str, frame: pd.DataFrame, by: str) -> str:

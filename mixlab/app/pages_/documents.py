@@ -84,14 +84,14 @@ else:
         placeholder="–", on_select=open_row, selection_mode="single-row",
         alt=f"{len(rows)} of {total} documents of {source}; tick one to read it",
         column_config={
-            "id": st.column_config.TextColumn("Id", pinned=True, width="medium"),
+            "id": st.column_config.TextColumn("Id", pinned=True, width=140),
             "fate": st.column_config.TextColumn("Fate", width="small"),
-            "why": st.column_config.TextColumn("Why: value and threshold", width="medium"),
+            "why": st.column_config.TextColumn("Why: value and threshold", width=240),
             "lines_dropped": st.column_config.NumberColumn("Lines gone", width="small"),
             "bytes_in": st.column_config.NumberColumn("Bytes", format="bytes", width="small"),
             "bytes_out": st.column_config.NumberColumn("After", format="bytes", width="small"),
             "label": st.column_config.TextColumn("Label", width="small"),
-            "text": st.column_config.TextColumn("Text", width="medium"),
+            "text": st.column_config.TextColumn("Text", width=230),
         },
     )  # fmt: skip
 typed = st.text_input("Document", key="id", bind="query-params", placeholder="Tick a row, or type an id") or ""
