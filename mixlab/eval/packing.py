@@ -1,45 +1,46 @@
-"""Requests packed into batches: equal ones once, shared contexts once, equal beginnings judged once, little padding.
+"""Requests packed into batches of trees: equal ones once, what several begin with once, little padding.
 
-Arrays only, no model: a packed suite serves every checkpoint that reads as many ids. Reads and writes nothing.
+A row is a tree in depth-first order: the ids that its requests begin with, then what each goes on with. A token sees
+those on its way from the root, so every request reads as if it stood alone. Arrays only, no model: a packed suite
+serves every checkpoint that reads as many ids. Reads and writes nothing.
 """
 
-# B rows, T ids of a row, U states to judge, M scored positions, G contexts, C ids of a context, R requests
+# B rows, T ids of a row, U states to judge, M scored positions, R requests
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mixlab.eval.requests import Piece, Requests, is_cut, pieces
+from mixlab.eval.requests import Requests, is_cut, pieces
 
-LEAST_SHARED = 4
-"""Ids of a context from which scoring it once pays for a second pass."""
+LEAST_SHARED = 0.25
+"""Of a request's ids: with fewer shared, a row of its own costs less than the longer row's attention."""
+LONGEST_ROW = 512
+"""Ids of a row from which on no further request joins it: attention grows with the square."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One pass: contexts, if any, then rows that follow them; which states to judge; whose the verdicts are."""
+    """One pass: rows, how deep each id lies and where what follows from it ends; which states judge what."""
 
-    contexts: np.ndarray
-    """(G, C) int64, padded on the left; (0, 0) where rows stand alone."""
-    seen: np.ndarray | None
-    """(G, C) int64, 0 where a context is padding; None: nowhere."""
     ids: np.ndarray
     """(B, T) int64, padded on the right."""
-    of: np.ndarray
-    """(B,) context of each row; empty where rows stand alone."""
+    depths: np.ndarray
+    ends: np.ndarray
+    """(B, T) int64: the ids at t+1 ... ends[t]-1 of a row follow from that at t. Both (1, T) where no row branches."""
     rows: np.ndarray
     cols: np.ndarray
-    """(U,) where the states to judge stand in `ids`; the last states of the contexts come before them."""
+    """(U,) where the states to judge stand in `ids`."""
     at: np.ndarray
-    """(M,) state that judges each position, in 0..G+U, its target and its request."""
+    """(M,) state that judges each position, in 0..U, its target and its request."""
     targets: np.ndarray
     requests: np.ndarray
 
     @property
     def size(self) -> int:
         """Ids fed, padding included."""
-        return self.contexts.size + self.ids.size
+        return self.ids.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,25 +59,37 @@ class Packed:
         return sum(batch.size for batch in self.batches)
 
 
+@dataclass(slots=True)
+class _Row:
+    """A tree that grows: its ids, and the way to the one added last."""
+
+    ids: list[int]
+    depths: list[int]
+    ends: list[int]
+    """0 where more may follow yet."""
+    way: list[int]
+    """Columns from the root to the id added last."""
+    cols: list[int] = field(default_factory=list)
+    """Per position: the column of the state that judges it, its target and its request."""
+    targets: list[int] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+
+
 def pack(requests: Requests, max_len: int, budget: int) -> Packed:
-    """Batches of at most `budget` ids, or of one row or context: longest first, so that alike lengths meet."""
+    """Batches of at most `budget` ids, or of one row: longest first, so that alike lengths meet."""
     cut = [is_cut(c, t, max_len) for c, t in zip(requests.contexts, requests.continuations, strict=True)]
     first = _first_alike(requests)
-    groups: dict[bytes, list[int]] = {}
-    singles: list[Piece] = []
-    for r in sorted(set(first)):
-        if cut[r] or len(requests.contexts[r]) < LEAST_SHARED:
-            singles += pieces(requests.contexts[r], requests.continuations[r], max_len, r)
-        else:
-            groups.setdefault(requests.contexts[r].tobytes(), []).append(r)
-    for rs in groups.values():
-        if len(rs) == 1:
-            singles += pieces(requests.contexts[rs[0]], requests.continuations[rs[0]], max_len, rs[0])
-    shared = [rs for rs in groups.values() if len(rs) > 1]
-    batches = [_rows(batch) for batch in _batches(singles, budget)]
-    batches += [_after_contexts(batch, requests) for batch in _group_batches(shared, requests, budget)]
+    rows: list[_Row] = []
+    for those in _families(requests, [r for r in sorted(set(first)) if not cut[r]]):
+        rows += _grown(requests, those)
+    for r in sorted(r for r in set(first) if cut[r]):
+        for piece in pieces(requests.contexts[r], requests.continuations[r], max_len, r):
+            ids = piece.ids.tolist()
+            rows.append(_path(ids[: len(ids) - piece.scored], ids[len(ids) - piece.scored :], r))
     return Packed(
-        batches=tuple(batches), first=np.array(first, np.int64), truncated=np.array(cut, np.bool_).reshape(-1)
+        batches=tuple(_batch(rows) for rows in _batches(rows, budget)),
+        first=np.array(first, np.int64),
+        truncated=np.array(cut, np.bool_).reshape(-1),
     )
 
 
@@ -89,130 +102,107 @@ def _first_alike(requests: Requests) -> list[int]:
     ]
 
 
-def _batches(todo: Sequence[Piece], budget: int) -> Iterator[list[Piece]]:
-    """Pieces, longest first, in batches whose padded size stays within the budget (or is one piece)."""
-    batch: list[Piece] = []
-    for piece in sorted(todo, key=lambda p: -len(p.ids)):
-        if batch and (len(batch) + 1) * (len(batch[0].ids) - 1) > budget:
+def _families(requests: Requests, chosen: Sequence[int]) -> Iterator[list[int]]:
+    """Neighbouring requests with one context: the choices of an item."""
+    family: list[int] = []
+    for r in chosen:
+        if family and not np.array_equal(requests.contexts[family[0]], requests.contexts[r]):
+            yield family
+            family = []
+        family.append(r)
+    if family:
+        yield family
+
+
+def _grown(requests: Requests, family: Sequence[int]) -> list[_Row]:
+    """The family as trees: who shares too little, or finds the row full, begins another.
+
+    In the order of their ids what two of them share is what neighbours share, and each new id stands at the end.
+    """
+    context, rows = requests.contexts[family[0]].tolist(), list[_Row]()
+    told = {r: requests.continuations[r].tolist() for r in family}
+    before: list[int] = []
+    for r in sorted(family, key=told.__getitem__) if len(family) > 1 else family:
+        ids = told[r]
+        shared = _alike(before, ids) if rows else 0
+        new = len(ids) - 1 - shared
+        is_near = len(context) + shared >= LEAST_SHARED * (len(context) + len(ids))
+        if rows and is_near and len(rows[-1].ids) + max(new, 0) <= max(LONGEST_ROW, 2 * len(context)):
+            _join(rows[-1], len(context), shared, ids, r)
+        else:
+            rows.append(_path(context, ids, r))
+        before = ids
+    return rows
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with; the last of each is a target and is not fed."""
+    most = min(len(one), len(other)) - 1
+    return next((i for i in range(most) if one[i] != other[i]), max(most, 0))
+
+
+def _path(context: list[int], ids: list[int], request: int) -> _Row:
+    """A row of one request; the last id is a target alone."""
+    fed = context + ids[:-1]
+    n, cols = len(fed), range(len(context) - 1, len(fed))
+    return _Row(fed, list(range(n)), [0] * n, list(range(n)), [*cols], [*ids], [request] * len(ids))
+
+
+def _join(row: _Row, context: int, shared: int, ids: list[int], request: int) -> None:
+    """Adds a request that has the context and `shared` ids more in common with the one before."""
+    kept, n = context + shared, len(row.ids)
+    for col in row.way[kept:]:
+        row.ends[col] = n
+    new = ids[shared:-1]
+    row.way[kept:] = range(n, n + len(new))
+    row.ids += new
+    row.depths += range(kept, kept + len(new))
+    row.ends += [0] * len(new)
+    row.cols += row.way[context - 1 : context - 1 + len(ids)]
+    row.targets += ids
+    row.requests += [request] * len(ids)
+
+
+def _batches(rows: Sequence[_Row], budget: int) -> Iterator[list[_Row]]:
+    """Rows, longest first, in batches whose padded size stays within the budget (or is one row)."""
+    batch: list[_Row] = []
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        if batch and (len(batch) + 1) * len(batch[0].ids) > budget:
             yield batch
             batch = []
-        batch.append(piece)
+        batch.append(row)
     if batch:
         yield batch
 
 
-def _group_batches(groups: Sequence[list[int]], requests: Requests, budget: int) -> Iterator[list[list[int]]]:
-    """Groups of requests with one context each, longest context first, in batches that stay within the budget.
-
-    Counted are the ids of the contexts, and those of the continuations with a quarter of the keys they look back at.
-    """
-    longest = {id(g): max(len(requests.continuations[r]) for r in g) for g in groups}
-    batch: list[list[int]] = []
-    width = wide = rows = 0
-    for group in sorted(groups, key=lambda g: (-len(requests.contexts[g[0]]), -longest[id(g)])):
-        context = len(requests.contexts[group[0]])
-        wider, more = max(wide, longest[id(group)]), rows + len(group)
-        if batch and max((len(batch) + 1) * width, more * (wider + width // 4)) > budget:
-            yield batch
-            batch, wider, more = [], longest[id(group)], len(group)
-        if not batch:
-            width = context
-        batch.append(group)
-        wide, rows = wider, more
-    if batch:
-        yield batch
-
-
-def _rows(batch: Sequence[Piece]) -> Batch:
-    """Whole rows, the last `scored` ids of which are scored."""
-    batch = sorted(batch, key=lambda p: -len(p.ids))
-    none = np.zeros((0, 0), np.int64)
-    ids_BT, lengths = _padded([p.ids for p in batch])
-    rows = np.repeat(np.arange(len(batch)), [p.scored for p in batch])
-    targets = np.concatenate([np.arange(len(p.ids) - p.scored, len(p.ids)) for p in batch])
-    nodes_BT = _nodes(ids_BT, np.zeros(len(batch), np.int64))
-    whose = np.array([p.request for p in batch], np.int64)
-    fed_BT = ids_BT[:, :-1]
-    states = _states(nodes_BT, rows, targets - 1, lengths - 1)
+def _batch(rows: Sequence[_Row]) -> Batch:
+    """Padded arrays; a state is judged once, however many positions it judges."""
+    width = len(rows[0].ids)
+    sizes = np.array([len(row.ids) for row in rows])
+    is_there = np.arange(width)[None] < sizes[:, None]
+    ids_BT = _padded([row.ids for row in rows], is_there)
+    if all(len(row.way) == len(row.ids) for row in rows):  # no row branches: a token sees all before it
+        depths_BT, ends_BT = np.arange(width)[None], np.full((1, width), width)
+    else:
+        depths_BT, ends_BT = (_padded([getattr(row, n) for row in rows], is_there) for n in ("depths", "ends"))
+        ends_BT[ends_BT == 0] = width  # also what pads: nothing after it is asked
+    whose = np.repeat(np.arange(len(rows)), [len(row.cols) for row in rows])
+    cols = np.concatenate([row.cols for row in rows])
+    states, at = np.unique(whose * width + cols, return_inverse=True)
     return Batch(
-        contexts=none,
-        seen=None,
-        ids=fed_BT[states.kept],
-        of=np.zeros(0, np.int64),
-        rows=states.rows,
-        cols=states.cols,
-        at=states.at,
-        targets=ids_BT[rows, targets],
-        requests=whose[rows],
+        ids=ids_BT,
+        depths=depths_BT,
+        ends=ends_BT,
+        rows=states // width,
+        cols=states % width,
+        at=at,
+        targets=np.concatenate([row.targets for row in rows]),
+        requests=np.concatenate([row.requests for row in rows]),
     )
 
 
-def _after_contexts(batch: Sequence[list[int]], requests: Requests) -> Batch:
-    """Contexts once; then each continuation after the keys of its context, without its last id."""
-    contexts = [requests.contexts[g[0]] for g in batch]
-    width = max(map(len, contexts))
-    contexts_GC, seen_GC = np.zeros((len(batch), width), np.int64), np.zeros((len(batch), width), np.int64)
-    for g, ids in enumerate(contexts):
-        contexts_GC[g, width - len(ids) :] = ids
-        seen_GC[g, width - len(ids) :] = 1
-    of = [(g, r) for g, group in enumerate(batch) for r in group]
-    of.sort(key=lambda pair: -len(requests.continuations[pair[1]]))
-    of_B, rs_B = np.array([g for g, _ in of]), np.array([r for _, r in of])
-    ids_BT, lengths = _padded([requests.continuations[r] for r in rs_B])
-    nodes_BT = _nodes(ids_BT, of_B)
-    later = lengths - 1  # positions beyond the first, which the context judges
-    rows = np.repeat(np.arange(len(rs_B)), later)
-    cols = np.concatenate([np.arange(n) for n in later])
-    states = _states(nodes_BT, rows, cols, later)
-    ids_of_kept = ids_BT[:, : max(later.max(), 0)][states.kept]
-    return Batch(
-        contexts=contexts_GC,
-        seen=None if seen_GC.all() else seen_GC,
-        ids=ids_of_kept,
-        of=of_B[states.kept],
-        rows=states.rows,
-        cols=states.cols,
-        at=np.concatenate([of_B, len(batch) + states.at]),
-        targets=np.concatenate([ids_BT[:, 0], ids_BT[rows, cols + 1]]),
-        requests=np.concatenate([rs_B, rs_B[rows]]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _States:
-    """Rows to feed, where the distinct states stand in them, and which state judges each position."""
-
-    kept: np.ndarray
-    rows: np.ndarray
-    cols: np.ndarray
-    at: np.ndarray
-
-
-def _states(nodes_BT: np.ndarray, rows: np.ndarray, cols: np.ndarray, lengths: np.ndarray) -> _States:
-    """One state for all positions with the same ids before them; rows that no state needs are left out.
-
-    Rows are sorted by falling length, so a row that begins another is found in the longer one.
-    """
-    assert (np.diff(lengths) <= 0).all()
-    _, where, at = np.unique(nodes_BT[rows, cols], return_index=True, return_inverse=True)
-    kept, of = np.unique(rows[where], return_inverse=True)
-    return _States(kept, of, cols[where], at)
-
-
-def _padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(ids padded on the right with 0, lengths)."""
-    lengths = np.array([len(ids) for ids in rows], np.int64)
-    ids_BT = np.zeros((len(rows), lengths.max()), np.int64)
-    ids_BT[np.arange(ids_BT.shape[1])[None] < lengths[:, None]] = np.concatenate(rows)
-    return ids_BT, lengths
-
-
-def _nodes(ids_BT: np.ndarray, roots_B: np.ndarray) -> np.ndarray:
-    """A number per position that is the same where root and all ids up to it are, and only there."""
-    nodes_BT = np.empty_like(ids_BT)
-    before_B, span, used = roots_B, int(ids_BT.max()) + 1, 0
-    for t in range(ids_BT.shape[1]):
-        distinct, before_B = np.unique(before_B * span + ids_BT[:, t], return_inverse=True)
-        nodes_BT[:, t] = used + before_B
-        used += len(distinct)
-    return nodes_BT
+def _padded(rows: Sequence[Sequence[int]], is_there: np.ndarray) -> np.ndarray:
+    """(B, T) int64, 0 where there is nothing."""
+    told = np.zeros(is_there.shape, np.int64)
+    told[is_there] = np.concatenate(rows)
+    return told

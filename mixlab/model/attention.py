@@ -36,6 +36,9 @@ class View:
     device: torch.device
     documents: Tensor | None = None
     """Document of each key, (B, S); a query sees its own document only. None: everything before it."""
+    tree: tuple[Tensor, Tensor] | None = None
+    """(depths, ends), (B, S) each: rows are trees in depth-first order. A query sees its ancestors and itself, which
+    are the keys j <= i < ends[j], as far away as they are less deep. Without documents; torch and sdpa only."""
 
 
 def alibi_slopes(n_heads: int, bias_max: int = 8) -> tuple[float, ...]:
@@ -61,28 +64,32 @@ def memory(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
-def resolve(impl: str, device: torch.device | str, precision: str) -> str:
+def resolve(impl: str, device: torch.device | str, precision: str, *, documents: bool = False) -> str:
     """The backend that `impl` means on this device: itself, or for `auto` the best that is there.
 
-    Raises ConfigError where a named backend cannot run; nothing falls back in silence.
+    `documents`: whether it has to keep documents apart. Raises ConfigError where a named backend cannot run, or cannot
+    do what is asked; nothing falls back in silence.
     """
     if impl not in (*BACKENDS, "auto"):
         raise ConfigError(f"model.attn_impl={impl} is not known.{nearest(impl, [*BACKENDS, 'auto'])}")
     on_gpu = torch.device(device).type == "cuda"
-    has_flash = importlib.util.find_spec("flash_attn") is not None
     if impl == "auto":
-        if not on_gpu:
-            return "sdpa"  # measured: within 5 % of the reference in speed, without keeping every score for backward
-        return "flash" if has_flash and precision == "bf16" else "flex"
+        # sdpa: within 5 % of the reference in speed, without keeping every score for backward. flex: a quarter faster
+        # than flash-attn with ALiBi and a backward pass that repeats, on an H200 at length 2048 (BENCHMARKS.md, gpu)
+        return "flex" if on_gpu else "sdpa"
     if impl in ("flex", "flash") and not on_gpu:
         why = "FlexAttention has no backward pass on a CPU" if impl == "flex" else "flash-attn is for GPUs"
         raise ConfigError(f"model.attn_impl={impl} needs a GPU ({why}). Use torch, sdpa or auto.")
-    if impl == "flash" and not has_flash:
+    if impl == "flash" and importlib.util.find_spec("flash_attn") is None:
         raise ConfigError(
             "model.attn_impl=flash needs the package flash-attn: pip install 'mixlab[flash]', or use auto."
         )
     if impl == "flash" and precision != "bf16":
         raise ConfigError(f"model.attn_impl=flash needs train.precision=bf16, not {precision}. Use sdpa or auto.")
+    if impl == "flash" and documents:
+        raise ConfigError(
+            "model.attn_impl=flash does not keep documents apart (attn_uses_sequence_id): use flex or auto."
+        )
     return impl
 
 
@@ -163,31 +170,42 @@ def _flex(view: View) -> Attend:
 
 
 def flash_attention(view: View) -> Attend:
-    """flash-attn 2 with `alibi_slopes`. Its backward pass is not repeatable to the last digit (atomics in dQ)."""
+    """flash-attn 2 with `alibi_slopes`; its backward pass adds up in a fixed order, so a run repeats to the bit."""
     from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]  # an extra, GPU only
 
     if view.documents is not None:
-        raise ConfigError(
-            "model.attn_impl=flash does not mask documents yet (attn_uses_sequence_id): use flex or sdpa."
-        )
+        raise ConfigError("flash-attn does not keep documents apart: use flex or sdpa.")
     slopes_N = torch.tensor(view.slopes, device=view.device, dtype=torch.float32)
 
     def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
         q_BTNH, k_BSNH, v_BSNH = (x.transpose(1, 2) for x in (q_BNTH, k_BNSH, v_BNSH))
-        ctx_BTNH = flash_attn_func(q_BTNH, k_BSNH, v_BSNH, softmax_scale=view.scale, causal=True, alibi_slopes=slopes_N)
+        ctx_BTNH = flash_attn_func(
+            q_BTNH, k_BSNH, v_BSNH, softmax_scale=view.scale, causal=True, alibi_slopes=slopes_N, deterministic=True
+        )
         return ctx_BTNH.transpose(1, 2)
 
     return attend
 
 
 def _bias_of(view: View) -> Tensor:
-    """ALiBi and the masks as float32 to add to scores: (N, T, S), or (B, N, T, S) with documents."""
+    """ALiBi and the masks as float32 to add to scores: (N, T, S), or (B, N, T, S) with documents or trees."""
+    if view.tree is not None:
+        return _tree_bias(view, *view.tree)
     bias_NTS = _alibi_bias(view.slopes, view.n_queries, view.n_keys, view.device)
     if view.documents is None:
         return bias_NTS
     queries_BT = view.documents[:, -view.n_queries :]
     foreign_BTS = queries_BT[:, :, None] != view.documents[:, None, :]
     return bias_NTS[None].masked_fill(foreign_BTS[:, None], -math.inf)
+
+
+def _tree_bias(view: View, depths_BS: Tensor, ends_BS: Tensor) -> Tensor:
+    """-slope * (levels between them) where a key is the query's ancestor or itself, else -inf; (B, N, S, S) float32."""
+    at_S = torch.arange(view.n_keys, device=view.device)
+    unseen_BSS = (at_S[None, None, :] > at_S[None, :, None]) | (at_S[None, :, None] >= ends_BS[:, None, :])
+    ahead_BSS = (depths_BS[:, None, :] - depths_BS[:, :, None]).float().masked_fill_(unseen_BSS, -math.inf)
+    slopes_N11 = torch.tensor(view.slopes, device=view.device, dtype=torch.float32)[:, None, None]
+    return ahead_BSS[:, None] * slopes_N11
 
 
 @lru_cache(maxsize=2)

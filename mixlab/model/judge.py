@@ -5,15 +5,19 @@ Training has its own loss (loss.py), which needs a gradient. Reads and writes no
 
 # U states, M targets, D d_model, V vocab
 
+import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 ROWS, COLUMNS = 2048, 512  # a tile of logits on a CPU: 4 MB, and the weights of its columns stay at hand; measured
+NARROW, NARROW_ROWS = 4096, 256  # up to this vocabulary a tile has all of it and fewer rows: no target is looked for
 GPU_ELEMENTS = 2**28  # logits per block on a GPU: 1 GB of float32
 LOG2_E = math.log2(math.e)
+RANGE = 70.0  # of the largest logit of a state: e^88 is the end of float32, and V of them have to fit
 
 
 @torch.no_grad()
@@ -26,35 +30,61 @@ def judge(
     """
     order_M = torch.argsort(at_M, stable=True)
     at_M, targets_M = at_M[order_M], targets_M[order_M]
-    judged = []
-    rows = ROWS if x_UD.device.type == "cpu" else max(16, GPU_ELEMENTS // len(wte_VD))
-    for start in range(0, len(x_UD), rows):
-        lo, hi = torch.searchsorted(at_M, torch.tensor([start, start + rows], device=at_M.device)).tolist()
-        of, targets = at_M[lo:hi] - start, targets_M[lo:hi]
-        x = x_UD[start : start + rows]
-        judged.append(_judge_tiles(x, wte_VD, of, targets, scale))
+    judged, on_cpu = [], x_UD.device.type == "cpu"
+    rows = (ROWS if len(wte_VD) > NARROW else NARROW_ROWS) if on_cpu else max(16, GPU_ELEMENTS // len(wte_VD))
+    borders = torch.searchsorted(at_M, torch.arange(0, len(x_UD) + rows, rows, device=at_M.device)).tolist()
+    for tile, (lo, hi) in enumerate(itertools.pairwise(borders)):
+        x, of, targets = x_UD[tile * rows : (tile + 1) * rows], at_M[lo:hi] - tile * rows, targets_M[lo:hi]
+        is_plain = on_cpu and x.dtype == wte_VD.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        found = _unshifted(x, wte_VD, of, targets, scale) if is_plain else None
+        judged.append(_shifted(x, wte_VD, of, targets, scale) if found is None else found)
     logprobs_M, is_top_M = (torch.cat(parts) for parts in zip(*judged, strict=True))
     back_M = torch.argsort(order_M)
     return logprobs_M[back_M], is_top_M[back_M]
 
 
-def _judge_tiles(x_UD: Tensor, wte_VD: Tensor, of_M: Tensor, targets_M: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _unshifted(
+    x_UD: Tensor, wte_VD: Tensor, of_M: Tensor, targets_M: Tensor, scale: float
+) -> tuple[Tensor, Tensor] | None:
+    """As `_shifted`, without taking the largest logit off each: two passes over them less. None out of RANGE.
+
+    Within it a power and the sum of V of them are normal float32 numbers, and no less exact.
+    """
+    x_UD = x_UD if scale == 1.0 else x_UD * scale
+    columns = COLUMNS if len(wte_VD) > NARROW else len(wte_VD)
+    top_U, total_U = x_UD.new_full((len(x_UD),), -math.inf), x_UD.new_zeros(len(x_UD))
+    chosen_M = x_UD.new_zeros(len(targets_M))
+    for tile, asked_M in enumerate(_by_tile(targets_M, len(wte_VD), columns)):
+        logits = linear(x_UD, wte_VD[tile * columns : (tile + 1) * columns])
+        chosen_M[asked_M] = logits[of_M[asked_M], targets_M[asked_M] - tile * columns]
+        top_U = torch.maximum(top_U, logits.amax(1))
+        total_U += logits.exp_().sum(1)
+    if not (float(top_U.max()) < RANGE and float(top_U.min()) > -RANGE):  # NaN is in no range
+        return None
+    return chosen_M - total_U.log()[of_M], chosen_M >= top_U[of_M]
+
+
+def _shifted(x_UD: Tensor, wte_VD: Tensor, of_M: Tensor, targets_M: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Log-softmax of some states, a tile of the vocabulary at a time, so that no logit leaves the cache."""
     columns = COLUMNS if x_UD.device.type == "cpu" else len(wte_VD)
-    order_M = torch.argsort(targets_M)
-    by_target_M = targets_M[order_M]
-    borders = torch.searchsorted(
-        by_target_M, torch.arange(0, len(wte_VD) + columns, columns, device=x_UD.device)
-    ).tolist()
     wide = torch.promote_types(x_UD.dtype, torch.float32)
     top_U1, total_U1 = x_UD.new_full((len(x_UD), 1), -math.inf, dtype=wide), x_UD.new_zeros(len(x_UD), 1, dtype=wide)
     chosen_M = x_UD.new_zeros(len(targets_M), dtype=wide)
-    for tile, start in enumerate(range(0, len(wte_VD), columns)):
-        logits = linear(x_UD, wte_VD[start : start + columns]).to(wide).mul_(scale * LOG2_E)
-        asked_M = order_M[borders[tile] : borders[tile + 1]]
-        chosen_M[asked_M] = logits[of_M[asked_M], targets_M[asked_M] - start]
+    for tile, asked_M in enumerate(_by_tile(targets_M, len(wte_VD), columns)):
+        logits = linear(x_UD, wte_VD[tile * columns : (tile + 1) * columns]).to(wide).mul_(scale * LOG2_E)
+        chosen_M[asked_M] = logits[of_M[asked_M], targets_M[asked_M] - tile * columns]
         higher_U1 = torch.maximum(top_U1, logits.amax(1, keepdim=True))
         total_U1 = total_U1 * (top_U1 - higher_U1).exp2_() + logits.sub_(higher_U1).exp2_().sum(1, keepdim=True)
         top_U1 = higher_U1
     top_M = top_U1[of_M, 0]
     return (chosen_M - top_M - total_U1[of_M, 0].log2()) / LOG2_E, chosen_M >= top_M
+
+
+def _by_tile(targets_M: Tensor, vocab: int, columns: int) -> list[Any]:
+    """Which targets are in each tile of the vocabulary."""
+    if columns >= vocab:
+        return [slice(None)]
+    order_M = torch.argsort(targets_M)
+    starts = torch.arange(0, vocab + columns, columns, device=targets_M.device)
+    borders = torch.searchsorted(targets_M[order_M], starts).tolist()
+    return [order_M[lo:hi] for lo, hi in itertools.pairwise(borders)][: -(-vocab // columns)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixlab.errors import ConfigError
-from mixlab.eval import engine, evaluate, marking, suites
+from mixlab.eval import engine, evaluate, marking, packing, suites
 from mixlab.eval.packing import pack
 from mixlab.eval.requests import Requests, encode_pairs, tokenise
 from mixlab.eval.tasks import FORMATS, read_items
@@ -259,18 +259,27 @@ def test_several_checkpoints_in_one_pass_get_what_each_gets_alone():
         assert np.array_equal(found.logliks, engine.score_requests(model, asked, 48, batch_tokens=300).logliks)
 
 
-def test_equal_beginnings_are_judged_once_and_rows_that_others_hold_are_not_fed():
+def test_a_row_is_a_tree_and_what_several_begin_with_is_fed_and_judged_once():
     context = np.arange(20)
     asked = Requests(
         contexts=(context,) * 4, continuations=tuple(map(np.array, ([1, 2, 3], [1, 2, 4], [1, 5], [1, 2, 3, 9])))
     )
     (batch,) = pack(asked, 48, 300).batches
-    assert batch.ids.tolist() == [[1, 2, 3]]  # [1, 2] and [1] begin it
-    assert len(batch.rows) == 3 and len(batch.at) == 12  # after 1, after 1 2, after 1 2 3; the context judges four
-    whole = tuple(np.concatenate([context, c]) for c in asked.continuations)
-    alone = Requests(contexts=(np.array([256]),) * 4, continuations=whole)
-    (batch,) = pack(alone, 48, 300).batches
-    assert len(batch.rows) == 20 + 4 and len(batch.at) == sum(map(len, whole))  # the start, 20 ids, 1, 1 2, 1 2 3
+    assert batch.ids.tolist() == [[*range(20), 1, 2, 3]]  # [1, 2] and [1] begin it
+    assert len(batch.rows) == 1 + 3 and len(batch.at) == 12  # after the context, 1, 1 2 and 1 2 3
+    fork = Requests(contexts=(context,) * 3, continuations=tuple(map(np.array, ([7, 2, 3], [1, 2, 4], [1, 5, 6]))))
+    (batch,) = pack(fork, 48, 300).batches
+    assert batch.ids[0, 20:].tolist() == [1, 2, 5, 7, 2] and batch.depths[0, 20:].tolist() == [20, 21, 21, 20, 21]
+    assert batch.ends[0, 19:].tolist() == [25, 23, 22, 23, 25, 25]  # what follows from each ends there
+
+
+def test_strangers_get_rows_of_their_own_and_a_row_has_an_end(monkeypatch):
+    start, rng = np.array([256]), np.random.default_rng(0)
+    strangers = Requests(contexts=(start,) * 3, continuations=tuple(rng.integers(0, 250, (3, 30))))
+    assert pack(strangers, 48, 300).batches[0].ids.shape == (3, 30)
+    monkeypatch.setattr(packing, "LONGEST_ROW", 10)
+    choices = Requests(contexts=(np.arange(30),) * 9, continuations=tuple(np.array([i, 1, 2, 3]) for i in range(9)))
+    assert max(b.ids.shape[1] for b in pack(choices, 48, 300).batches) <= 60  # twice the context
 
 
 def test_a_judge_tells_log_softmax_and_the_likeliest():
@@ -282,6 +291,11 @@ def test_a_judge_tells_log_softmax_and_the_likeliest():
     assert torch.allclose(found, whole[at, targets], atol=1e-5)
     best = whole.argmax(1)
     assert judge(x, wte, torch.arange(7), best, scale=0.5)[1].all() and not is_top.any()
+    wide = torch.cat([wte] * 4)  # more words than one tile has
+    whole = torch.log_softmax(x @ wide.T, 1)
+    assert torch.allclose(judge(x, wide, at, targets)[0], whole[at, targets], atol=1e-5)
+    far = judge(x * 100, wte, at, targets)[0]  # logits out of the range of a power
+    assert torch.allclose(far, torch.log_softmax(100 * x @ wte.T, 1)[at, targets], rtol=1e-5)
 
 
 def test_a_continuation_longer_than_the_window_is_scored_whole_and_counted():
