@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mixlab.data import matches
-from mixlab.data.badwords import finder, word_list
+from mixlab.data.badwords import finder, is_spared, word_list
 from mixlab.data.cleaned import Cleaned, raw_of
 from mixlab.data.documents import damage_named, doc_of, read_docs, verdict_of
 from mixlab.data.lines import judged_lines
@@ -100,21 +100,31 @@ def _by_dolma(line: str, step: DolmaC4) -> str:
 
 def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Every document-level rule with what it measured; `found` where it is a matter of an entry of a list."""
-    measures, hits = dict(verdict["measures"]), set(verdict["rules_hit"])
-    text, told = doc["text"], []
+    measures, hits, lines = dict(verdict["measures"]), set(verdict["rules_hit"]), dict(verdict["lines_dropped"])
+    told = []
     for i, step in enumerate(steps):
         for rule in rules_of((step,)):
             if rule.level != "document" or rule.name == "empty":
                 continue
-            what = ""
+            what = []
             if rule.name in measures and rule.sense:
-                what = rule.words(measures[rule.name], threshold_of(step, rule) or 0)
+                what.append(rule.words(measures[rule.name], threshold_of(step, rule) or 0))
             elif isinstance(step, BadWords):
-                before = clean_by(text, steps[:i], doc["url"] or doc["id"]).otherwise
-                found = finder(word_list(step.badwords), lowercase_list=step.lowercase_list)(before)
-                what = f"found: {found}" if found else "nothing found"
-            told.append((rule.name, rule.name in hits, what))
+                entry = _entry(doc, steps[:i], step, is_hit=rule.name in hits)
+                what.append(f"found: {entry}" if entry else "nothing found")
+            if isinstance(step, LineDedup) and (gone := lines.get("line-filtered:global_duplicate")):
+                what.append(f"lines that other pages keep: {gone}")
+            told.append((rule.name, rule.name in hits, "; ".join(what)))
     return [*told, ("empty", True, "no text is left")] if "empty" in hits else told
+
+
+def _entry(doc: dict[str, Any], before: tuple[Step, ...], step: BadWords, *, is_hit: bool) -> str | None:
+    """The entry that the step finds in what the steps before it leave; None: none, or in a line that went elsewhere."""
+    key = doc["url"] or doc["id"]
+    if any(isinstance(s, LineDedup) for s in before) and not is_hit and not is_spared(key, step.badword_fraction):
+        return None
+    find = finder(word_list(step.badwords), lowercase_list=step.lowercase_list)
+    return find(clean_by(doc["text"], before, key).otherwise)
 
 
 def _spans(

@@ -250,6 +250,8 @@ def test_lines_that_went_to_other_pages_or_came_twice_are_explained(tmp_path):
     elsewhere = ["line-filtered:global_duplicate"] * 2
     repeat = "line-filtered:local_duplicate"
     assert sorted(told) == [["kept", "kept", "kept", repeat], ["kept", *elsewhere, repeat]]
+    rules = [{name: what for name, _, what in explain(ws, cleaned_sources(ws)[0], i).rules} for i in "xy"]
+    assert sorted(r["dedupe-lines:empty"] for r in rules) == ["", "lines that other pages keep: 2"]
 
 
 def test_a_near_duplicate_is_explained_by_its_kept_partner(tmp_path):
