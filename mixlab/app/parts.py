@@ -258,7 +258,7 @@ def launch(
 
 def address(page: str, **query: str) -> str:
     """The address of a page as the browser reaches it, with what its own holds by now and `query` beside it."""
-    here = (st.context.url or "http://127.0.0.1:8501").rstrip("/")
+    here = (st.context.url or "http://127.0.0.1:8501").rstrip("/").removesuffix(f"/{page}")
     return f"{here}/{page}?{urlencode({**st.query_params.to_dict(), **query}, safe='=,')}"
 
 

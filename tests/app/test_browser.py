@@ -96,6 +96,15 @@ def test_a_typed_percentage_moves_the_others(tab, url):
     expect(tab.get_by_text("2.40 epochs, repeats")).to_be_visible(timeout=WAIT_MS)
 
 
+def test_a_shared_mix_opens_from_its_address(tab, url):
+    _open(tab, f"{url}/mix?weights=books=10,code=20,docs=30,wiki=40", "Mix")
+    sliders = tab.get_by_role("slider")
+    expect(sliders.nth(3)).to_have_value("400", timeout=WAIT_MS)
+    tab.get_by_role("button", name="Paste or share").click()
+    expect(tab.get_by_text(f"{url}/mix?weights=books=10,code=20,docs=30,wiki=40")).to_be_visible(timeout=WAIT_MS)
+    assert "weights" not in tab.url
+
+
 def test_home_shows_states_verdict_and_best_mixes(tab, url):
     _open(tab, url, "mixlab")
     expect(tab.get_by_role("heading", name="Last verdict")).to_be_visible(timeout=WAIT_MS)

@@ -34,7 +34,7 @@ with st.expander("Constraints", expanded=True):
         epochs = st.number_input("Passes over a source, at most", 0.01, 1000.0, None, key="epochs", bind="query-params",
                                  placeholder="as the runs", width=220)  # fmt: skip
     limits = {}
-    grid = st.grid(4, min_column_width=220)
+    grid = st.grid(4, min_column_width=200)
     for source in sources:
         with grid.container():
             limits[source] = st.slider(f"{source}, from and to", 0, PERCENT, (0, PERCENT), key=f"limit_{source}",
@@ -47,7 +47,7 @@ with st.expander("What counts, how boldly, and for which run"):
         alike = st.toggle("Divide scores by their spread", key="standardise", bind="query-params",
                           help="By their standard deviation between runs, so that none counts more.")  # fmt: skip
     counts, ceilings = {}, {}
-    grid = st.grid(4, min_column_width=220)
+    grid = st.grid(4, min_column_width=200)
     for source in metrics or sources:
         with grid.container():
             counts[source] = st.number_input(f"{source} counts", 0.0, 100.0, 1.0, 0.5, key=f"counts_{source}",
