@@ -11,7 +11,7 @@ import pandas as pd
 
 from mixlab.advise.fits import DEFAULT, METHODS, PREFIX, Fit, fit
 from mixlab.advise.tables import Tables, read
-from mixlab.advise.validation import Z80, decision_accuracy, kendall, spearman
+from mixlab.advise.validation import Z80, decision_accuracy, kendall, spearman, spearmans
 from mixlab.errors import ConfigError, nearest
 from mixlab.seeds import generator
 
@@ -95,11 +95,9 @@ def judge(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray, noise: float = 0.
 
 def paired_bootstrap(truth: np.ndarray, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[float, float]:
     """95 % interval of the mean Spearman of `a` minus that of `b`, the same mixes drawn for both, 1,000 times."""
-    rng, found = generator(0, "bootstrap"), []
-    for _ in range(DRAWS):
-        rows = rng.integers(len(truth), size=len(truth))
-        gaps = [spearman(truth[rows], x[rows]) - spearman(truth[rows], y[rows]) for x, y in zip(a, b, strict=True)]
-        found.append(np.mean(gaps))
+    rows = generator(0, "bootstrap").integers(len(truth), size=(DRAWS, len(truth)))
+    real = truth[rows]
+    found = np.mean([spearmans(real, x[rows]) - spearmans(real, y[rows]) for x, y in zip(a, b, strict=True)], axis=0)
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mixlab.advise.fits import PREFIX, fit, sources_of
-from mixlab.advise.validation import spearman
+from mixlab.advise.validation import spearman, spearmans
 from mixlab.errors import ConfigError, nearest
 from mixlab.seeds import generator
 
@@ -84,8 +84,8 @@ def rank_agreement(table: pd.DataFrame, metric: str) -> tuple[Agreement, ...]:
         if len(both) < FEWEST:
             continue
         rng = generator(0, "sizes")
-        picks = [both[rng.integers(len(both), size=len(both))] for _ in range(DRAWS)]
-        lo, hi = np.quantile([spearman(p[:, 0], p[:, 1]) for p in picks], (0.025, 0.975))
+        picks = rng.integers(len(both), size=(DRAWS, len(both)))
+        lo, hi = np.quantile(spearmans(both[picks, 0], both[picks, 1]), (0.025, 0.975))
         found.append(
             Agreement(
                 small=small,

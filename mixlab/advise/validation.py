@@ -178,9 +178,14 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0]))
     0.5
     """
-    ra, rb = rankdata(a) - (len(a) + 1) / 2, rankdata(b) - (len(b) + 1) / 2
-    size = np.sqrt((ra @ ra) * (rb @ rb))
-    return float(ra @ rb / size) if size > 0 else 0.0
+    return float(spearmans(a[None], b[None])[0])
+
+
+def spearmans(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rank correlation (k,) of each row of `a` (k, n) with the same row of `b`; 0 where one side is constant."""
+    ra, rb = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (a, b))
+    size = np.sqrt((ra * ra).sum(1) * (rb * rb).sum(1))
+    return np.where(size > 0, (ra * rb).sum(1) / np.where(size > 0, size, 1.0), 0.0)
 
 
 def kendall(a: np.ndarray, b: np.ndarray) -> float:
