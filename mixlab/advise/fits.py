@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mixlab.advise.gp import train_ard, train_gp, train_warped
-from mixlab.advise.joint import at_size, train_additive, train_joint
+from mixlab.advise.joint import SOME_STARTS, at_size, train_additive, train_joint
 from mixlab.advise.parametric import room_of, train_discounted, train_log_linear, train_power_sum
 from mixlab.advise.regressors import train_lightgbm, train_ridge
 from mixlab.advise.surrogate import Surrogate
@@ -191,7 +191,7 @@ def fit(table: pd.DataFrame, metric: str, method: str = "default", *, higher_is_
         higher_is_better=higher_is_better,
         dropped=int((~usable).sum()),
         learn=learn,
-        learned=learn(inputs, losses),
+        learned=(partial(learn, starts=SOME_STARTS) if size else learn)(inputs, losses),
         inputs=inputs,
         size=size,
     )

@@ -44,12 +44,12 @@ def test_the_gradient_is_that_of_finite_differences(additive):
 
 
 def test_a_planted_law_foretells_unseen_mixes_at_four_times_the_size():
-    f = fit(runs(), "loss", "joint")
+    f = fit(runs(8), "loss", "joint")
     unseen = np.random.default_rng(2).dirichlet(np.ones(3), 50)
     assert f.size == (2e8, 4e9)
     near, far = (x.surrogate.predict(unseen)[0] for x in (f, f.at(8e8, 8e9)))
-    assert np.allclose(near, LAW.loss(unseen, 2e8, 4e9), rtol=2e-3)
-    assert np.allclose(far, LAW.loss(unseen, 8e8, 8e9), rtol=1e-2)  # STARTS and polish: 1e-4; minutes
+    assert np.allclose(near, LAW.loss(unseen, 2e8, 4e9), rtol=5e-4)
+    assert np.allclose(far, LAW.loss(unseen, 8e8, 8e9), rtol=1e-3)  # STARTS: 1e-4
 
 
 def test_the_additive_form_ranks_mixes_alike_at_every_size():
