@@ -62,6 +62,15 @@ def test_what_other_runs_write_is_no_reason_to_read_the_chosen_ones_again(lab, m
     assert seen == [chosen, chosen]  # first, and once it had changed itself
 
 
+def test_what_the_demo_leaves_breaks_no_page(demo_lab):
+    at = show("runs", run=["demo-natural-s0-bbbb0000", "demo-d01-s0-bbbb0001"])
+    for page, told in (("run", "Choose one above"), ("sweep", "16 mixtures"), ("compare", "Pick two or more"),
+                       ("vibes", "who wrote"), ("mix", "Predicted score")):  # fmt: skip
+        at.switch_page(f"mixlab/app/pages_/{page}.py").run()
+        assert not at.exception, page
+        assert told.lower() in said(at).lower(), page
+
+
 def test_home_without_a_verdict_names_the_command(lab):
     (lab / "verdict.json").unlink()
     assert "mixlab recommend" in said(show(HOME))
