@@ -3,6 +3,7 @@
 import pytest
 
 from mixlab import again, lineage, optimize, pipeline, show
+from mixlab.commands.sweep import sweep
 from mixlab.compose import spec_of
 from mixlab.errors import ConfigError
 from mixlab.workspace import Workspace, append_line, read_lines
@@ -26,6 +27,13 @@ def test_a_search_is_resumed_and_repeats_no_run(project):
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items())
     with pytest.raises(ConfigError, match="prose"):
         optimize.optimize(spec, ws, "prosa", 1, name="s", watch=watch, workers=1)
+
+
+def test_a_dry_run_of_a_search_tells_its_price_and_trains_nothing(project, capsys):
+    sweep("seed=0", [*TINY, "mixture=uniform"], dry_run=True, optimize="macro", trials=3)
+    told = capsys.readouterr()
+    assert "1 runs, 0 done, 1 to do" in told.out and "3 such runs in all" in told.err
+    assert not Workspace.open(project / "lab").runs()
 
 
 def test_weights_are_on_the_simplex():

@@ -51,9 +51,9 @@ def sweep(
     requeue, notes = _Requeue(), []
     try:
         with show.progress() as watch, requeue:
-            if optimize is not None:
-                if len(specs) != 1:
-                    raise ConfigError(f"--optimize chooses the weights of one run, but {name} describes {len(specs)}.")
+            if optimize is not None and len(specs) != 1:
+                raise ConfigError(f"--optimize chooses the weights of one run, but {name} describes {len(specs)}.")
+            if optimize is not None and not dry_run:
                 from mixlab import optimize as search
 
                 made = search.optimize(specs[0], ws, optimize, trials, name=file or "adhoc", watch=watch, **options)
@@ -63,6 +63,10 @@ def sweep(
                 told = sweeping.rehearse_all(specs, ws, watch.stage, device=device, speeds=speeds)
                 if dry_run:
                     show.rehearsal(told, as_json=as_json, devices=devices)
+                    if optimize is not None:
+                        sys.stderr.write(
+                            f"--optimize: {trials} such runs in all; their mixes follow from the scores.\n"
+                        )
                     return
                 names = [t.path.name for t in told]
                 options |= {"name": file or "adhoc", "watch": watch.sweep}
