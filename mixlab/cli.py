@@ -100,16 +100,19 @@ app.command()(report.report)
 
 
 @app.command("app")
-def start_app(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501) -> None:
+def start_app(
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: the first free from 8501.")] = None,
+) -> None:
     """Opens the Streamlit app on what is in the lab."""
     import subprocess
 
-    from mixlab.app.launch import command
+    from mixlab.app.launch import HOST, command, free_port
     from mixlab.commands.sweep import publish
     from mixlab.workspace import Workspace
 
-    with subprocess.Popen(command(port)) as server:
-        ws = Workspace.open()
+    at, ws = free_port(port), Workspace.open()
+    typer.echo(f"The app on {ws.root}: http://{HOST}:{at}  (Ctrl-C ends it; jobs that it started go on)")
+    with subprocess.Popen(command(at)) as server:
         if ws.runs():
             publish(ws)  # while the server starts: pages read an index that is old, or of an older mixlab, run by run
         try:

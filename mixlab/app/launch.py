@@ -1,12 +1,17 @@
 """How the app is started: one command, the same settings wherever it is typed. Starts nothing itself."""
 
+import socket
 import sys
 from pathlib import Path
 
+from mixlab.errors import EnvironmentFault
+
+HOST, FIRST_PORT, PORTS = "127.0.0.1", 8501, 50
 ENTRY = Path(__file__).with_name("main.py")
 SETTINGS = {
-    "server.address": "127.0.0.1",  # the app writes files: it listens to this machine only
+    "server.address": HOST,  # the app writes files: it listens to this machine only
     "server.showEmailPrompt": "false",  # the first start asks for nothing
+    "logger.hideWelcomeMessage": "true",  # `mixlab app` says where it is; no advertisement
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",  # no deploy button
     "client.showErrorLinks": "false",  # an error offers no links to search engines: nothing leaves the machine
@@ -34,3 +39,21 @@ def command(port: int | None = None, *, headless: bool = False) -> list[str]:
     flags += [f"--server.headless={str(headless).lower()}"]
     flags += [] if port is None else [f"--server.port={port}"]
     return [sys.executable, "-m", "mixlab.app.serve", "run", str(ENTRY), *flags]
+
+
+def free_port(asked: int | None = None) -> int:
+    """The port that was asked for, else the first free one from 8501. EnvironmentFault if it is, or all are, taken."""
+    ports = range(FIRST_PORT, FIRST_PORT + PORTS) if asked is None else [asked]
+    for port in ports:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((HOST, port))
+            except (OSError, OverflowError):
+                continue
+        return port
+    what = f"port {asked}" if asked is not None else f"every port from {FIRST_PORT} to {ports[-1]}"
+    raise EnvironmentFault(
+        f"{what} is taken on {HOST}, perhaps by another app, or not allowed. `mixlab app` without --port finds a free "
+        f"one from {FIRST_PORT}; `mixlab app --port 9000` takes another."
+    )

@@ -2,9 +2,13 @@
 
 import ast
 import importlib.util
+import socket
 import tomllib
 
+import pytest
+
 from mixlab.app import launch, serve
+from mixlab.errors import EnvironmentFault
 from tests.app.synthetic_lab import ENTRY, ROOT
 
 
@@ -25,6 +29,19 @@ def test_the_command_listens_to_this_machine_only():
     assert argv[1:4] == ["-m", "mixlab.app.serve", "run"] and argv[4] == str(launch.ENTRY)
     assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.port=8123"} <= set(argv)
     assert not any(flag.startswith("--server.port") for flag in launch.command())
+
+
+def test_a_taken_port_is_said_and_without_one_the_next_is_found():
+    with socket.socket() as first:
+        first.bind((launch.HOST, 0))
+        first.listen()
+        taken = first.getsockname()[1]
+        with pytest.raises(EnvironmentFault, match=f"port {taken} is taken.*without --port finds a free one"):
+            launch.free_port(taken)
+    assert launch.free_port(taken) == taken
+    assert launch.FIRST_PORT <= launch.free_port() < launch.FIRST_PORT + launch.PORTS
+    with pytest.raises(EnvironmentFault):
+        launch.free_port(99_999)
 
 
 def test_what_the_app_needs_is_there():
