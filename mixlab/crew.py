@@ -8,7 +8,7 @@ import multiprocessing as mp
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from mixlab import pipeline
 from mixlab.errors import MixlabError
+from mixlab.model import attention
 from mixlab.pipeline import Rehearsal
 from mixlab.requeue import PLEASE_REQUEUE
-from mixlab.train.process import gpus
+from mixlab.train.process import gpus, pick_device
 from mixlab.types import ModelSpec, RunSpec
 from mixlab.workspace import Workspace
 
@@ -52,6 +53,13 @@ def places(specs: Sequence[RunSpec], workers: int | None) -> list[Place]:
     return [
         Place(cores=tuple(cores[i * len(cores) // workers : (i + 1) * len(cores) // workers])) for i in range(workers)
     ]
+
+
+def refuse(specs: Iterable[RunSpec]) -> None:
+    """ConfigError if this machine cannot train one of them: its GPU or its attention is not there."""
+    kinds = {(spec.train.device, spec.train.precision, spec.model.attn_impl): spec for spec in specs}
+    for spec in kinds.values():
+        attention.resolve(spec.model.attn_impl, pick_device(spec.train), spec.train.precision)
 
 
 class Worker:
@@ -97,7 +105,7 @@ class Worker:
 
 
 @contextmanager
-def _seeing(place: Place) -> Iterator[None]:
+def _seeing(place: Place) -> Generator[None]:
     """For the time of the block, children are born with the GPU of the place as their only one."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if place.gpu is not None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from mixlab import claims, pipeline
-from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places
+from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places, refuse
 from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
 from mixlab.results.listing import describe, read_object
@@ -94,6 +95,7 @@ def run_all(
 
     A run that another machine trains is left to it until it is done or given up. One that failed for good is told as
     failed and not trained again, unless `retry_failed`; `fail_fast` stops at the first failure, with checkpoints.
+    ConfigError, before any, for a run that this machine cannot train.
     Raises KeyboardInterrupt after the running ones have written their checkpoints; a second one ends them at once.
     """
     _list(ws, name, [t.path.name for t in told])
@@ -102,6 +104,7 @@ def run_all(
     for task in [] if retry_failed else [t for t in todo if t.failure]:
         todo.remove(task)
         state.failed[task.path.name] = f"{task.failure} (it failed before; --retry-failed tries again)"
+    refuse(t.spec for t in todo)
     where = places([t.spec for t in todo], workers and min(workers, len(todo)))
     crew = [Worker(ws.root, name, place) for place in where[: len(todo)]]
     watching, grace = claims.Watching(ws), GRACE_S
@@ -201,6 +204,6 @@ def _list(ws: Workspace, name: str, runs: Sequence[str]) -> None:
     ws.sweeps.mkdir(parents=True, exist_ok=True)
     path = ws.sweeps / f"{name}.json"
     with FileLock(ws.sweeps / f".{name}.lock"):
-        before = {"runs": [], "created_at": time.time(), **read_object(path)}
+        before: dict[str, Any] = {"runs": [], "created_at": time.time(), **read_object(path)}
         both = list(dict.fromkeys([*before["runs"], *runs]))
         write_json(path, {"name": name, "created_at": before["created_at"], "runs": both})

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from mixlab import claims, crew, halving, jobs, pipeline, sweep
 from mixlab.compose import spec_of
@@ -185,6 +186,17 @@ def test_halving_leaves_the_worse_half_behind_and_trains_the_rest_to_the_same_bi
     with pytest.raises(ConfigError, match="same point"):
         longer = sweep.rehearse_all([spec_of([*typed, mixes[0], "train.tokens=131072"], project)], ws)
         halving.run_halving([*told, *longer], ws, eta=2, name="x", workers=1)
+
+
+@pytest.mark.parametrize("typed", ["train.device=cuda", "model.attn_impl=flex"])
+def test_what_this_machine_cannot_train_is_told_once_and_before_anything_runs(project, typed):
+    if torch.cuda.is_available():
+        pytest.skip("this machine can")
+    ws = Workspace.open(project / "lab")
+    told = sweep.rehearse_all([spec_of([*TINY, typed, f"seed={seed}"], project) for seed in (0, 1)], ws)
+    with pytest.raises(ConfigError, match=typed):
+        sweep.run_all(told, ws, name="x", workers=1)
+    assert not (ws.root / "runs").exists()
 
 
 def test_a_worker_has_its_own_gpu_or_its_own_cores(project, monkeypatch):
