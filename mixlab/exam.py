@@ -132,7 +132,7 @@ def _put(sitters: Sequence[Sitter], found: Sequence[Task], words: Path, ws: Work
         }
         new = [(sitter, step) for sitter, step in new if step or not _recall(sitter, kept[sitter.run.name])]
         if new:
-            _ask(task, new, encoder, models, ws, kept)
+            _ask(task, new, encoder, models, ws, kept, starts)
 
 
 def _ask(
@@ -142,14 +142,15 @@ def _ask(
     models: dict[tuple[str, int], MPT],
     ws: Workspace,
     kept: Mapping[str, Path],
+    starts: Mapping[str, str],
 ) -> None:
     """Puts one task to (run, step) after (run, step); runs that began alike have one untrained start among them.
 
-    `kept`: run -> where the scores of its start are kept.
+    `starts`: run -> key of its start, by which it is among `models`; `kept`: run -> where that one's scores are kept.
     """
     alike: dict[tuple[str, int], list[tuple[Sitter, int]]] = {}
     for sitter, step in sittings:
-        alike.setdefault((sitter.run.name if step else kept[sitter.run.name].name, step), []).append((sitter, step))
+        alike.setdefault((sitter.run.name if step else starts[sitter.run.name], step), []).append((sitter, step))
     for who, ((sitter, step), *_) in alike.items():
         if who not in models:
             models[who] = model_of(sitter, step)

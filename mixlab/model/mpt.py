@@ -216,16 +216,20 @@ class _Norm(nn.LayerNorm):
         if not torch.is_autocast_enabled(kind):
             return super().forward(input)
         dtype = torch.get_autocast_dtype(kind)
-        bias = None if self.bias is None else self.bias.to(dtype)
+        bias = self.bias.to(dtype) if self.bias is not None else None  # pyright: ignore[reportUnnecessaryComparison]
         with torch.autocast(kind, enabled=False):
             return layer_norm(input.to(dtype), self.normalized_shape, self.weight.to(dtype), bias, self.eps)
 
 
-def _linear(spec: ModelSpec, d_in: int, d_out: int) -> nn.Linear:
+class _Linear(nn.Linear):
     """A Linear whose weights are set later, so that none are drawn from the global generator."""
-    with torch.device("meta"):
-        layer = nn.Linear(d_in, d_out, bias=not spec.no_bias)
-    return layer.to_empty(device=torch.get_default_device())
+
+    def reset_parameters(self) -> None:
+        """Nothing: a meta device would do as well, and load half a second of torch for it."""
+
+
+def _linear(spec: ModelSpec, d_in: int, d_out: int) -> nn.Linear:
+    return _Linear(d_in, d_out, bias=not spec.no_bias)
 
 
 def _remember(cache: Cache, i: int, k_BNSH: Tensor, v_BNSH: Tensor) -> tuple[Tensor, Tensor]:
