@@ -286,7 +286,9 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
             "python": platform.python_version(),
             "torch": _torch_version(),
         },
-        "attn_impl": attention.resolve(spec.model.attn_impl, device, spec.train.precision),
+        "attn_impl": attention.resolve(
+            spec.model.attn_impl, device, spec.train.precision, documents=spec.model.attn_uses_sequence_id
+        ),
         "device": str(device),
         "device_name": attention.device_name(device),
         "threads": spec.train.threads,

@@ -175,7 +175,7 @@ def flash_attention(view: View) -> Attend:
 
     if view.documents is not None:
         raise ConfigError("flash-attn does not keep documents apart: use flex or sdpa.")
-    slopes_N = torch.tensor(view.slopes, device=view.device, dtype=torch.float32)
+    slopes_N = _slopes_on(view.slopes, view.device)
 
     def attend(q_BNTH: Tensor, k_BNSH: Tensor, v_BNSH: Tensor) -> Tensor:
         q_BTNH, k_BSNH, v_BSNH = (x.transpose(1, 2) for x in (q_BNTH, k_BNSH, v_BNSH))
@@ -185,6 +185,13 @@ def flash_attention(view: View) -> Attend:
         return ctx_BTNH.transpose(1, 2)
 
     return attend
+
+
+@lru_cache(maxsize=4)
+def _slopes_on(slopes: tuple[float, ...], device: torch.device) -> Tensor:
+    """(N,) float32; kept, as nothing may be sent to the device while a step is captured as a graph."""
+    with torch.inference_mode(False):
+        return torch.tensor(slopes, device=device, dtype=torch.float32)
 
 
 def _bias_of(view: View) -> Tensor:

@@ -81,7 +81,7 @@ def train(
     """
     began, device = time.monotonic(), pick_device(spec)
     prepare_process(spec, device)
-    resolve(model.spec.attn_impl, device, spec.precision)
+    resolve(model.spec.attn_impl, device, spec.precision, documents=model.spec.attn_uses_sequence_id)
     model.to(device).train()
     per_step, rows = size_of_step(model, loader, spec)
     ranks = join(device, rows)

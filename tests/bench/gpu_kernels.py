@@ -79,7 +79,7 @@ def measured(what: str, name: str, make: Callable[[], Attend], qkv, grad: Tensor
         error = float((out[:1].detach().double() - exact).norm() / exact.norm())
         forward = milliseconds(lambda: attend(*[x.detach() for x in qkv]))
         both = milliseconds(lambda: torch.autograd.grad(attend(*qkv), qkv, grad))
-    except (RuntimeError, NotImplementedError, KeyError) as e:  # KeyError: a backend that this mixlab does not have
+    except (RuntimeError, NotImplementedError, ImportError) as e:
         return line(what, name, None, f"{type(e).__name__}: {str(e).splitlines()[0][:60]}")
     return line(what, name, both, f"forward {forward:.2f} ms, error {error:.1e}", flop)
 
@@ -182,6 +182,7 @@ ATTENTION: dict[str, Callable[[View], Attend]] = {
     "flex, key, backward 64x64": partial(
         flex, key_only=True, bwd_BLOCK_M1=64, bwd_BLOCK_N1=64, bwd_BLOCK_M2=64, bwd_BLOCK_N2=64
     ),
+    "flash-attn": partial(named, "flash"),
     "flash, 8 spare dims": partial(spare, kernel=SDPBackend.FLASH_ATTENTION, dims=8, values=True),
     "cudnn, 8 spare dims": partial(spare, kernel=SDPBackend.CUDNN_ATTENTION, dims=8, values=False),
     "cudnn, 16 spare dims": partial(spare, kernel=SDPBackend.CUDNN_ATTENTION, dims=16, values=False),

@@ -78,8 +78,18 @@ def test_a_backend_that_cannot_run_here_is_refused_by_name(impl, precision):
         resolve(impl, "cpu", precision)
 
 
+def test_flash_is_refused_where_documents_are_kept_apart_or_numbers_are_float32(monkeypatch):
+    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: name)  # as if flash-attn were there
+    assert resolve("flash", "cuda", "bf16") == "flash"
+    with pytest.raises(ConfigError, match="attn_uses_sequence_id"):
+        resolve("flash", "cuda", "bf16", documents=True)
+    with pytest.raises(ConfigError, match="bf16"):
+        resolve("flash", "cuda", "fp32")
+
+
 def test_auto_names_what_it_chose():
     assert resolve("auto", "cpu", "fp32") == "sdpa"
+    assert resolve("auto", "cuda", "bf16", documents=True) == resolve("auto", "cuda", "fp32") == "flex"
     assert resolve("torch", "cpu", "bf16") == "torch"
 
 

@@ -1,5 +1,6 @@
 """Training on a GPU: repeatable and resumable to the bit, bf16 within the noise of float32; with CPU siblings."""
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +18,19 @@ from mixlab.workspace import read_lines
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own, from its compiler
     pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # read by Dynamo itself
 ]
 ROWS, SEQ_LEN, VOCAB = 8, 32, 48
 MODEL = ModelSpec(d_model=32, n_heads=2, n_layers=2, vocab_size=VOCAB, max_seq_len=SEQ_LEN)
 SPEC = TrainSpec(lr=1e-2, warmup_tokens=256, batch_tokens=ROWS * SEQ_LEN, save_every_tokens=8 * ROWS * SEQ_LEN)
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+FLASH = [*GPU, pytest.mark.skipif(importlib.util.find_spec("flash_attn") is None, reason="flash-attn is not installed")]
 HERE = [
     ("cpu", "sdpa", False),
     pytest.param("cuda", "torch", False, marks=GPU),
     pytest.param("cuda", "flex", False, marks=GPU),
     pytest.param("cuda", "flex", True, marks=GPU),
+    pytest.param("cuda", "flash", True, marks=FLASH),
 ]
 
 
