@@ -108,8 +108,8 @@ def stamp_of(*names: str, only: Iterable[str] | None = None, more: Iterable[Path
     `only`: of these runs alone; what goes on in the others of the lab then changes nothing.
     """
     ws = Workspace.open()
-    runs = ws.runs() if only is None else [ws.root / "runs" / run_id for run_id in only]
-    return _stamp([*(f"{run}/{name}" for run in map(str, runs) for name in ("run.json", *names)), *more])
+    runs = _folders(ws) if only is None else [f"{ws.root}/runs/{run_id}" for run_id in only]
+    return _stamp([*(f"{run}/{name}" for run in runs for name in ("run.json", *names)), *more])
 
 
 def late(scores: pd.DataFrame) -> pd.DataFrame:
@@ -129,10 +129,7 @@ def visible(text: str) -> str:
 
 
 def is_live(runs: pd.DataFrame) -> bool:
-    """True while some run is waiting or running, so that its part of the page should look again.
-
-    One that was stopped waits for somebody to go on with it: nothing moves until then.
-    """
+    """True while some run waits or runs, so that a page should look again; one that was stopped waits for a person."""
     if runs.empty:
         return False
     stopped = runs["reason"].fillna("").str.startswith(("stopped", "interrupted"))
@@ -216,7 +213,16 @@ def bars(mixtures: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 
 def _run_files(ws: Workspace, *names: str) -> list[str]:
     told = ("run.json", *names)
-    return [str(ws.database), *(f"{run}/{name}" for run in map(str, ws.runs()) for name in told)]
+    return [str(ws.database), *(f"{run}/{name}" for run in _folders(ws) for name in told)]
+
+
+def _folders(ws: Workspace) -> list[str]:
+    """Every folder below `runs/`; `Workspace.runs` looks into each of a thousand, and a stamp does so anyway."""
+    try:
+        with os.scandir(ws.root / "runs") as found:
+            return [entry.path for entry in found]
+    except FileNotFoundError:
+        return []
 
 
 def _stamp(files: Iterable[Path | str]) -> Stamp:
@@ -278,16 +284,14 @@ def _best(root: str, stamp: Stamp) -> pd.DataFrame:
 def _scores(root: str, stamp: Stamp, run_ids: tuple[str, ...]) -> pd.DataFrame:
     long = Store.open(Workspace(Path(root))).scores(list(run_ids))
     long = long.loc[long["task"].str.startswith("bpb/")]
-    return long.assign(domain=[task.removeprefix("bpb/") for task in long["task"]]).loc[
-        :, ["run_id", "tokens", "domain", "value"]
-    ]
+    told = long.assign(domain=[task.removeprefix("bpb/") for task in long["task"]])
+    return told.loc[:, ["run_id", "tokens", "domain", "value"]]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _losses(root: str, stamp: Stamp, run_ids: tuple[str, ...]) -> pd.DataFrame:
-    return (
-        Store.open(Workspace(Path(root))).metrics(list(run_ids), ["loss/train"]).loc[:, ["run_id", "tokens", "value"]]
-    )
+    told = Store.open(Workspace(Path(root))).metrics(list(run_ids), ["loss/train"])
+    return told.loc[:, ["run_id", "tokens", "value"]]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
