@@ -50,7 +50,8 @@ with left_side:
             parts.chart(chart, key="ternary", on_select=lambda: clicked("ternary"), selection_mode=charts_explore.PICK)
             st.caption("Where a point stands tells how the three share; the larger it is, the more goes to the rest.")
         else:
-            st.info(f"Choose three corners of {len(known)} sources.")
+            st.info(f"A triangle has three corners: choose three of the {parts.several(len(known), 'source')}."
+                    if len(known) > 2 else "A triangle needs three sources; these runs have fewer.")  # fmt: skip
 with right_side:
     st.subheader("Two scores")
     with st.container(horizontal=True):
