@@ -58,6 +58,8 @@ LABELS: Mapping[str, tuple[str, str]] = {
 }
 """Setting of a source -> its name on the form, and what it is."""
 NUMBERS = ("min_bytes", "max_bytes", "max_docs")
+FIRST = ("paths", "dataset", "packages", "members", "text_field", "licence", "language")
+"""Settings that the form shows at once; the others are folded."""
 COMMON = ("licence", "licence_url", "attribution", "language", "min_bytes", "max_bytes", "max_docs")
 
 

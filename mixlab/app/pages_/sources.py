@@ -110,10 +110,15 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     kind = st.selectbox("Kind", list(recipes.ABOUT), key="new_kind", width=160)
     st.text(recipes.ABOUT[kind])
 given = {}
+fields = (*recipes.FIELDS[kind], *recipes.COMMON)
+more = [field for field in fields if field not in recipes.FIRST]
 grid = st.grid(2, min_column_width=300)
-for field in (*recipes.FIELDS[kind], *recipes.COMMON):
+is_open = state.setdefault("new_more", any(state.get(f"new_{field}") for field in more))  # as the draft wants it
+folded = st.expander("More settings", expanded=is_open)
+beneath = folded.grid(2, min_column_width=300)
+for field in fields:
     label, says = recipes.LABELS[field]
-    with grid.container():
+    with (beneath if field in more else grid).container():
         if field in (*recipes.LISTS, "packages", "query"):
             given[field] = st.text_area(label, key=f"new_{field}", help=says, height=80)
         elif field in recipes.NUMBERS:
