@@ -33,8 +33,8 @@ from mixlab.workspace import lands_at
 
 VERSION = 4
 """Raised when the same profile gives other text or another verdict."""
-MANY_SHARDS = 12  # 190 MB: from here on processes are worth their start
-SHARD_BYTES = 16_000_000  # of text, before compression
+MANY_SHARDS = 24  # 190 MB: from here on processes are worth their start
+SHARD_BYTES = 8_000_000  # of text, before compression: who ends last makes the others wait half of it
 VERDICTS = pa.schema(
     [
         ("id", pa.string()),
