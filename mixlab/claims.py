@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Watching:
 
 
 @contextmanager
-def hold(ws: Workspace, run: str, is_done: Callable[[], bool]) -> Iterator[None]:
+def hold(ws: Workspace, run: str, is_done: Callable[[], bool]) -> Generator[None]:
     """Holds the claim on a run for the time of the block, waiting while another process does; `is_done` ends the wait.
 
     The claims of a run that is done are removed.

@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def requeue_on_sigterm() -> Iterator[None]:
+def requeue_on_sigterm() -> Generator[None]:
     """SIGTERM leaves by SystemExit(75). Nothing is lost: half an artefact is no artefact, and a run has its checkpoint.
 
     While steps are done the trainer listens itself, and writes one first. Only a main thread may ask for signals.

@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Watcher:
 
 
 @contextmanager
-def progress() -> Iterator[Watcher]:
+def progress() -> Generator[Watcher]:
     """A Watcher for the time of one command."""
     if not sys.stderr.isatty():
         yield Watcher(None)
@@ -116,7 +116,7 @@ def progress() -> Iterator[Watcher]:
 
 def rehearsal(told: Sequence[Any], *, as_json: bool, devices: int = 1) -> None:
     """What each run would be and cost; wall hours are device hours over `devices`."""
-    facts = [
+    facts: list[dict[str, Any]] = [
         {
             "run": t.path.name,
             "done": t.is_done,

@@ -102,7 +102,7 @@ def checked(told: Sequence[Any]) -> None:
 def sizes(told: Any, runs: Any, n_params: float, tokens: float, *, as_json: bool) -> None:
     """Rank agreement of each pair of sizes, then the best mixes at the target, then what speaks against it."""
     sources = [c.removeprefix("w_") for c in runs.columns if c.startswith("w_")]
-    best = [
+    best: list[dict[str, Any]] = [
         {
             "predicted": float(told.predicted[i]),
             "weights": dict(zip(sources, told.mixes[i].tolist(), strict=True)),

@@ -97,7 +97,7 @@ def _rows(run: Path, last: int, has_ended: Callable[[], bool]) -> Iterator[tuple
     """
     while True:
         is_over = has_ended()
-        found: dict[int, dict[str, float]] = {}
+        found: dict[int, dict[str, float | None]] = {}
         for row in read_rows(run / "metrics.jsonl"):
             found.setdefault(row["step"], {}).update({**row["m"], "tokens": row["tokens"]})
         newest = max(found, default=-1)

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ def canonical(spec: Any) -> Any:
     if isinstance(spec, list | tuple):
         return [canonical(v) for v in spec]
     if isinstance(spec, float):
-        return round(spec, 9) if abs(spec) >= 1e-6 or spec == 0 else float(f"{spec:.9e}")
+        return round(spec, 9) if abs(spec) >= 1e-6 or not spec else float(f"{spec:.9e}")
     return str(spec) if isinstance(spec, Path) else spec
 
 
@@ -201,7 +201,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Generator[None]:
     """Turns a full or read-only disk into a sentence with the way out."""
     try:
         yield

@@ -1,6 +1,6 @@
 """The mix that minimises an objective within a region, the mixes that are as good, and what each limit costs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +119,7 @@ def indifference(objective: Objective, best: np.ndarray, points: np.ndarray) -> 
     return dict(zip(objective.sources, ranges, strict=True))
 
 
-def _descend(value, starts: np.ndarray, region: Region) -> np.ndarray:
+def _descend(value: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, region: Region) -> np.ndarray:
     """The best of the starts (n, k), each after SLSQP."""
     low, high = region.low, region.high
     step = np.where(high - low > 2 * STEP, STEP, 0.0)

@@ -5,6 +5,7 @@ and AutoScale (power sum, 2407.20177), with the constants that reproduce publish
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
@@ -151,7 +152,7 @@ def _huber(r: np.ndarray) -> tuple[float, np.ndarray]:
     return float(slope @ (r - slope / 2)), slope  # r^2 / 2 inside, HUBER (|r| - HUBER / 2) outside
 
 
-def _with_sd(mean, weights: np.ndarray, y: np.ndarray) -> Predict:
+def _with_sd(mean: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, y: np.ndarray) -> Predict:
     """The law with one sd everywhere: that of its training residuals, which calibration corrects."""
     sd = max(float(np.sqrt(np.mean((mean(weights) - y) ** 2))), 1e-9 * float(np.abs(y).max()))
     return lambda w: (mean(w), np.full(len(w), sd))

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mixlab.errors import ConfigError
@@ -59,7 +60,7 @@ def _path(name: str, ws: Workspace | None):
     return (ws or Workspace.open()).drafts / f"{name}.json"
 
 
-def _read(path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         told = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):

@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def problem(error: Exception, where: str = "This page cannot be shown") -> None:
 
 
 @contextmanager
-def guarded(where: str = "This part cannot be shown") -> Iterator[None]:
+def guarded(where: str = "This part cannot be shown") -> Generator[None]:
     """Draws what goes wrong inside the block as `problem`, so that the rest of the page goes on."""
     try:
         yield

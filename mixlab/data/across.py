@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def line_losers(pages: Iterable[tuple[int, str, str, str]], scratch: Path) -> Lo
     """
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".lines-") as folder:
         buckets = [Path(folder) / str(i) for i in range(BUCKETS)]
-        waiting: list[tuple] = []
+        waiting: list[tuple[Any, ...]] = []
         for doc, key, doc_id, text in pages:
             page = (*_words(_md5(key)), _words(_md5(doc_id))[0])
             waiting += [(_words(_md5(line.strip().lower())), page, doc, i) for i, line in enumerate(text.split("\n"))]
@@ -87,7 +88,7 @@ def line_losers(pages: Iterable[tuple[int, str, str, str]], scratch: Path) -> Lo
         return Losers(np.concatenate([_losers(path) for path in buckets]))
 
 
-def _flush(waiting: list[tuple], buckets: list[Path]) -> None:
+def _flush(waiting: list[tuple[Any, ...]], buckets: list[Path]) -> None:
     """Appends the waiting lines to their buckets and forgets them."""
     rows = np.array(waiting, LINE)
     waiting.clear()

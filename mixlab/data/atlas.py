@@ -5,7 +5,7 @@ question is one SQL query and no second pass. Writes nothing. Bytes become token
 tokenised corpus, where there is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -207,7 +207,7 @@ def compares_later(told: Cleaned, rule: Rule) -> bool:
 
 
 @contextmanager
-def verdicts(cleaned: list[Cleaned]) -> Iterator[duckdb.DuckDBPyConnection]:
+def verdicts(cleaned: list[Cleaned]) -> Generator[duckdb.DuckDBPyConnection]:
     """A connection with the view `verdicts`: those of all the sources, with the column `source`."""
     with duckdb.connect() as db:
         parts = []

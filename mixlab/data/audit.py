@@ -118,8 +118,8 @@ def kept(ws: Workspace, cleaned: list[Cleaned]) -> Audit | None:
 
 SWAPS = ["source", "rule", "term", "removed", "freed"]
 WORDS = ["source", "word", "removed", "kept", "log_odds", "z"]
-RATES = ["source", "rule", "term", "docs", "removed", "rate", "low", "high", "base_rate"]
-RATES += ["relative_risk", "risk_low", "risk_high"]
+RATES = ["source", "rule", "term", "docs", "removed", "rate", "low", "high", "base_rate",
+         "relative_risk", "risk_low", "risk_high"]  # fmt: skip
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -4,6 +4,9 @@ Pure. Most pages hold none, and to know that it is enough to look at the words' 
 outside ASCII counts as a boundary here, so a yes is a maybe, and `badwords.py` looks again.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

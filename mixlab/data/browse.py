@@ -4,7 +4,7 @@ Reads verdicts and the lists of dedup and hold-out by SQL with LIMIT, and text o
 place in the raw files: a source of a million documents opens as fast as one of a hundred.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +182,7 @@ def _where(ask: Ask) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def _documents(told: Cleaned, lists: Lists) -> Iterator[duckdb.DuckDBPyConnection]:
+def _documents(told: Cleaned, lists: Lists) -> Generator[duckdb.DuckDBPyConnection]:
     """A connection with the view `document`: every document of the source with its fate."""
     lost = _of(lists.dedup, "removed", told.source)
     joins = [

@@ -4,6 +4,9 @@ Documents are numbered by rank, 0 the best keeper. A star cluster holds an ancho
 also holds documents that are alike only through others. Both depend on the pairs alone, not on any order of reading.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

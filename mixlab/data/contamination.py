@@ -5,6 +5,9 @@ found only in a training document with exactly the same words. Every search prov
 "nothing found" cannot mean "looked in the wrong place".
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

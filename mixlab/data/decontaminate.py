@@ -148,7 +148,9 @@ class Search:
                 dirty.setdefault(doc, []).extend(places)
         return {doc: joined(places) for doc, places in dirty.items()}
 
-    def look(self, texts: kernels.Texts) -> tuple[dict[tuple[int, int], tuple], dict[tuple[int, int], list]]:
+    def look(
+        self, texts: kernels.Texts
+    ) -> tuple[dict[tuple[int, int], tuple[Any, ...]], dict[tuple[int, int], list[Any]]]:
         """Of each (document, item) of note: (share, query share, answer share, share by 8-grams, dirty), and where."""
         wanted, found = self.wanted, {}
         for n, grams in wanted.grams.items():
@@ -170,7 +172,7 @@ class Search:
                     spans[doc, item] = joined([(w, w + n) for w in found[n, doc, item][2].tolist()])
         return shares, spans
 
-    def _row(self, found: Mapping[Any, Any], doc: int, item: int, decides: int) -> tuple:
+    def _row(self, found: Mapping[Any, Any], doc: int, item: int, decides: int) -> tuple[Any, ...]:
         words, query = int(self.wanted.words[item]), int(self.wanted.query[item])
         covered, inside, _ = found.get((decides, doc, item), (0, 0, None))
         eight = found.get((8, doc, item), (0, 0, None))[0] / words

@@ -79,7 +79,13 @@ def near_duplicates(
     >>> near_duplicates(["a b c d e f", "A, b, c, d, e f!", "x"])[["i", "j"]].values.tolist()
     [[0, 1]]
     """
-    told = {"bands": bands, "rows": rows, "threshold": threshold, "seed": seed, "bucket_cap": bucket_cap}
+    told: dict[str, Any] = {
+        "bands": bands,
+        "rows": rows,
+        "threshold": threshold,
+        "seed": seed,
+        "bucket_cap": bucket_cap,
+    }
     spec = Dedup(ngram=ngram, num_perm=num_perm, memory=memory, **told)
     _check(spec)
     hashes, offsets = kernels.wide_hashes(texts, ngram, unit)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TABLES = Path(__file__).parent / "words" / "spacy_en.json"
 MAX_CHUNK_CHARS = 1000  # the C4 rules drop lines with longer words, so only the Gopher rules ever see one
@@ -224,13 +224,13 @@ def _span(ranges: str) -> str:
     return "".join("-".join(f"\\U{int(end, 16):08X}" for end in part.split("-")) for part in ranges.split())
 
 
-def _prefixes(raw: dict) -> re.Pattern[str]:
+def _prefixes(raw: dict[str, Any]) -> re.Pattern[str]:
     marks = _any(["§", "%", "=", "—", "–"])
     tail = f"{_any(raw['quotes'])}|{_any(raw['currency'])}|[{_span(raw['icons'])}]"
     return re.compile(rf"^(?:{marks}|\+(?![0-9])|{_any(raw['punct'])}|\.\.+|{tail})")
 
 
-def _suffixes(raw: dict) -> re.Pattern[str]:
+def _suffixes(raw: dict[str, Any]) -> re.Pattern[str]:
     before_stop = f"0-9{_span(raw['alpha_lower'])}{re.escape('%²-+|(?:)' + ''.join(raw['punct']) + raw['quote_chars'])}"
     upper = _span(raw["alpha_upper"])
     listed = f"{_any(raw['punct'])}|\\.\\.+|…|{_any(raw['quotes'])}|[{_span(raw['icons'])}]"
@@ -240,7 +240,7 @@ def _suffixes(raw: dict) -> re.Pattern[str]:
     return re.compile(rf"(?:{listed}|{marks}|(?<=[0-9])\+|(?<=°[FfCcKk])\.|{measures}|{stops})$")
 
 
-def _infixes(raw: dict) -> re.Pattern[str]:
+def _infixes(raw: dict[str, Any]) -> re.Pattern[str]:
     alpha, lower, upper = (_span(raw[k]) for k in ("alpha", "alpha_lower", "alpha_upper"))
     quotes = re.escape(raw["quote_chars"])
     return re.compile(
@@ -250,7 +250,7 @@ def _infixes(raw: dict) -> re.Pattern[str]:
     )
 
 
-def _url(raw: dict) -> re.Pattern[str]:
+def _url(raw: dict[str, Any]) -> re.Pattern[str]:
     """What counts as one URL: Diego Perini's expression (MIT) as spaCy has it: scheme, user, host or IP, port, path."""
     wide = "A-Za-z0-9\u00a1-\uffff"
     private = r"(?!(?:10|127)(?:\.\d{1,3}){3})(?!(?:169\.254|192\.168)(?:\.\d{1,3}){2})"

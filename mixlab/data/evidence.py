@@ -3,6 +3,9 @@
 Reads pairs and shingles that were counted elsewhere; writes keep.parquet and removed.parquet.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

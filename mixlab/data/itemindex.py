@@ -3,6 +3,9 @@
 N-grams are 64-bit shingle hashes of `kernels`. Exact: no sampling, no filter that guesses.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

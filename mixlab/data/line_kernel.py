@@ -4,6 +4,9 @@ Reads and writes nothing. Whatever is rare and intricate is left to `lines.py`: 
 Legend: `data` the page, `out` the surviving lines with line feeds between, `i`, `start`, `end`, `n` byte positions.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from functools import cache
 from typing import NamedTuple
 

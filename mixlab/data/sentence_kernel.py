@@ -4,6 +4,9 @@ Reads the tables of Punkt and of `english.py`; writes nothing. A count is a lowe
 where it stays below what is needed.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 from functools import cache
 
 import numpy as np

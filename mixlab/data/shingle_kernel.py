@@ -3,6 +3,9 @@
 Nothing is compiled on import; the first call compiles, the machine code is kept on disk.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 import functools
 import re
 import sys

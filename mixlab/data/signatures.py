@@ -141,7 +141,7 @@ def _write(how: Mapping[str, Any], docs: Path, out: Path) -> None:
     told = {**how, "docs_sha256": file_sha256(docs), "rows": file.metadata.num_rows}
     schema = DOCS.append(pa.field("signature", pa.binary(4 * how["num_perm"])))
     schema = schema.with_metadata({"mixlab": json.dumps(told)})
-    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    plain: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     with file, pq.ParquetWriter(out, schema, write_page_checksum=True, **plain) as to:
         for group in range(file.num_row_groups):
             with damage_named(docs):

@@ -5,13 +5,16 @@ priority, then a hash of the id, then the place in the text; the first copy stay
 `min_words` words lie in bucket files by hash, the repeated ones in files by document: memory holds one file of either.
 """
 
+# The kernels' arguments have the types that numba finds.
+# pyright: reportMissingParameterType=false
+
 import contextlib
 import itertools
 import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +113,7 @@ def _found(
     seed: int,
     bucket_bytes: int,
     scratch: Path | None,
-) -> Iterator[Iterator[np.ndarray]]:
+) -> Generator[Iterator[np.ndarray]]:
     """The spans of all documents, int64 (spans, 3): document, first word, end word; by document, a file at a time."""
     if min_words < 2 or bucket_bytes < WINDOW.itemsize:
         raise ConfigError(

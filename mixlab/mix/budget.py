@@ -6,7 +6,7 @@ Arithmetic and tables only. Reads and writes nothing. Every assumed figure names
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def exposure(drawn: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]
     for licence, n in tokens.items():
         commercial, share_alike = terms(licence)
         named, share = tuple(sorted(sources[licence])), n / sum(drawn.values())
-        told = {"licence": licence, "tokens": n, "share": share, "commercial": commercial}
+        told: dict[str, Any] = {"licence": licence, "tokens": n, "share": share, "commercial": commercial}
         rows.append(Exposure(**told, share_alike=share_alike, sources=named))
     doubt = {"unknown": 0, "no": 1, "yes": 2}
     return sorted(rows, key=lambda r: (doubt[r.commercial], not r.share_alike, -r.tokens, r.licence))

@@ -97,7 +97,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
         words = ""
     except MissingError as e:
         found, words = {}, str(e)
-    places = [
+    places: list[dict[str, Any]] = [
         {
             "mixture": m,
             "mean": float(np.mean(vs)),

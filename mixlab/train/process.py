@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -52,7 +52,7 @@ def prepare_process(spec: TrainSpec, device: torch.device) -> None:
 
 
 @contextmanager
-def until_sigterm() -> Iterator[Callable[[], bool]]:
+def until_sigterm() -> Generator[Callable[[], bool]]:
     """A function that tells whether SIGTERM has come; only a main thread may ask for signals."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():

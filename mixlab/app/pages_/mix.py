@@ -22,7 +22,7 @@ presets = weights.presets(sources, runs)
 draft = drafts.load("mix") or {}
 
 
-def put(mixture: dict[str, float] | None, told: dict | None = None, origin: str = "") -> None:
+def put(mixture: dict[str, float] | None, told: dict[str, object] | None = None, origin: str = "") -> None:
     """Puts weights, or those of a draft, on the sliders."""
     found = mixing.grid_of_draft(told or {"weights": mixture}, names)
     state["mix_state"], missing = found or (weights.on_grid(presets["natural"], names), [])

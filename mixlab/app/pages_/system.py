@@ -1,5 +1,7 @@
 """System: the machine, the disk, the store, and what the doctor says is missing."""
 
+from typing import Any
+
 import streamlit as st
 
 from mixlab import __version__
@@ -13,13 +15,13 @@ st.caption(f"mixlab {__version__}")
 
 
 @st.cache_data(ttl=30, show_spinner="Looking at the disk")
-def disk(root: str) -> dict:
+def disk(root: str) -> dict[str, Any]:
     """Sizes of the lab's folders, looked at twice a minute at most."""
     return machine.disk(Workspace.open(root))
 
 
 @st.cache_data(ttl=60, show_spinner="Asking the doctor")
-def doctor() -> tuple:
+def doctor() -> tuple[Any, ...]:
     """Devices and checks; asking for a GPU takes a second."""
     return machine.devices(), machine.doctors_word()
 
