@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from mixlab import pipeline
 from mixlab.compose import named, spec_of
 from mixlab.errors import ConfigError
 from mixlab.mix.asked import check
+from mixlab.train.loader import Loader
 from mixlab.workspace import Workspace, read_json
 from tests.conftest import TINY, mixlab
 
@@ -111,7 +113,9 @@ caps: {prose: 0.55}
 """0.25 lists and 0.75 prose after `to`; 0.4 and 0.6 after `scale`; 0.45 and 0.55 after `caps`."""
 
 
-def test_what_show_prints_is_what_the_plan_trains(project):
+def test_what_show_prints_is_what_the_plan_trains(project, monkeypatch):
+    served, batch = {}, Loader.batch  # step -> what the run was fed
+    monkeypatch.setattr(Loader, "batch", lambda self, step, *r: served.setdefault(step, batch(self, step, *r)))
     (project / "sweeps" / "mixture").mkdir()
     (project / "sweeps" / "mixture" / "mine.yaml").write_text(SHAPED)
     typed = [*TINY, "train.tokens=2048"]
@@ -123,6 +127,8 @@ def test_what_show_prints_is_what_the_plan_trains(project):
     assert read_json(out / "run.json")["mixture"]["weights"] == {d["source"]: d["weight"] for d in told["draws"]}
     ledger = read_json(out / "checkpoint" / "state.json")["ledger"]
     assert {s: x["tokens"] for s, x in ledger.items()} == {d["source"]: d["tokens"] for d in told["draws"]}
+    fed = np.bincount(np.concatenate([source for _, source in served.values()]), minlength=2) * served[0][0].shape[1]
+    assert dict(zip(sorted(ledger), fed.tolist(), strict=True)) == {s: x["tokens"] for s, x in ledger.items()}
     plain = {d["source"]: d["weight"] for d in told["draws"]}
     written = f"mixture.weights={{lists: {plain['lists']!r}, prose: {plain['prose']!r}}}"
     spec = spec_of([*typed, "mixture=weights", written], project)
