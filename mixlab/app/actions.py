@@ -74,9 +74,8 @@ def bar(run_ids: Sequence[str], *, key: str) -> None:
 
 def _ask(name: str, run_ids: Sequence[str]) -> None:
     verb = VERBS[name]
-    st.dialog(f"{verb.label}: {run_ids[0] if len(run_ids) == 1 else f'{len(run_ids)} runs'}", icon=verb.icon)(_body)(
-        name, run_ids
-    )
+    whom = parts.plain(run_ids[0]) if len(run_ids) == 1 else parts.several(len(run_ids), "run")
+    st.dialog(f"{verb.label}: {whom}", icon=verb.icon)(_body)(name, run_ids)
 
 
 def _body(name: str, run_ids: Sequence[str]) -> None:
@@ -94,7 +93,7 @@ def _body(name: str, run_ids: Sequence[str]) -> None:
     label = f"{verb.label}: take it back" if undo else verb.label
     if st.button(label, key=f"do-{name}", type="primary", disabled=bool(verb.asks) and not text and name != "note"):
         try:
-            st.toast(do(name, run_ids, text, undo=undo))
+            st.toast(parts.plain(do(name, run_ids, text, undo=undo)))
         except MixlabError as error:
             parts.problem(error, "This was not done")
         else:

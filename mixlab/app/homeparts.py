@@ -33,7 +33,7 @@ def verdict() -> None:
         st.text("\n\n".join(sentences[:2]))
         with st.container(horizontal=True):
             for source, weight in sorted(weights.items()):
-                st.metric(source, f"{weight:.1%}", width=140)
+                st.metric(parts.plain(source), f"{weight:.1%}", width=140)
         with st.expander("All that it says"):
             st.text("\n\n".join(sentences[2:]))
         parts.linked("advice", "The verdict in full", ":material/gavel:")

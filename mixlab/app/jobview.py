@@ -135,4 +135,4 @@ def _log(path: Path) -> None:
         parts.untrusted(text, height=LOG_PX)
     else:
         st.caption("Nothing written yet.")
-    st.caption(f"The last 64 KiB of {path}")
+    st.caption(parts.plain(f"The last 64 KiB of {path}"))

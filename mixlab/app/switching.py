@@ -52,7 +52,7 @@ def _switches(rules: pd.DataFrame) -> list[str]:
     for row in rules.to_dict("records"):
         name, limits = row["rule"], row["limits"]
         with grid.container(border=True, height="stretch", key=f"switch-{name}"):
-            help_ = f"In {', '.join(row['sources'])}."
+            help_ = parts.plain(f"In {', '.join(row['sources'])}.")
             label = parts.plain(f"{name}: hits {row['docs']:,}")
             if not st.toggle(label, True, key=f"on-{name}", bind="query-params", help=help_, width="stretch"):
                 asked.append(f"{name}=off")

@@ -134,6 +134,18 @@ def two_writers(lab):
     return lab
 
 
+def test_a_run_named_in_markdown_is_no_markdown(two_writers):
+    evil = "![x](http://127.0.0.1:9/x.png)"
+    path = two_writers / "runs" / UNIFORM / "run.json"
+    path.write_text(path.read_text().replace('"uniform"', json.dumps(evil)))
+    for page, query in (("home", {}), ("runs", {"run": UNIFORM}), ("compare", {"ids": [NATURAL, UNIFORM]}),
+                        ("vibes", {"runs": [NATURAL, UNIFORM], "shows": "true"}), ("explore", {})):  # fmt: skip
+        at = show(page, **query)
+        read = [e.value for part in (at.markdown, at.caption, at.header, at.subheader, at.title) for e in part]
+        assert not [told for told in (*read, *(m.label for m in at.metric)) if "![x](" in told], page
+        assert any("![x](" in told.replace("\\", "") for told in read) or page in ("home", "runs", "explore"), page
+
+
 def test_votes_are_blind_until_cast_and_are_counted(two_writers):
     at = show("vibes", runs=[NATURAL, UNIFORM])
     captions = [c.value for c in at.caption]

@@ -22,6 +22,7 @@ if mixes < landscape.FEWEST_TO_FIT:
     )
     st.stop()
 sources = verdicts.sources_of(runs)
+titles = {s: parts.plain(s) for s in sources}
 licences = advising.licences()
 sweeps = sorted(set(runs["sweep"].dropna()))
 
@@ -37,8 +38,8 @@ with st.expander("Constraints", expanded=True):
     grid = st.grid(4, min_column_width=200)
     for source in sources:
         with grid.container():
-            limits[source] = st.slider(f"{source}, from and to", 0, PERCENT, (0, PERCENT), key=f"limit_{source}",
-                                       format="%d %%", bind="query-params")  # fmt: skip
+            limits[source] = st.slider(f"{titles[source]}, from and to", 0, PERCENT, (0, PERCENT),
+                                       key=f"limit_{source}", format="%d %%", bind="query-params")  # fmt: skip
 with st.expander("What counts, how boldly, and for which run"):
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metrics = st.multiselect("Scores that count (none: all)", sources, key="metric", bind="query-params", width=300)
@@ -50,9 +51,9 @@ with st.expander("What counts, how boldly, and for which run"):
     grid = st.grid(4, min_column_width=200)
     for source in metrics or sources:
         with grid.container():
-            counts[source] = st.number_input(f"{source} counts", 0.0, 100.0, 1.0, 0.5, key=f"counts_{source}",
+            counts[source] = st.number_input(f"{titles[source]} counts", 0.0, 100.0, 1.0, 0.5, key=f"counts_{source}",
                                              bind="query-params")  # fmt: skip
-            ceilings[source] = st.number_input(f"{source}, bits per byte at most", 0.01, 100.0, None, 0.01,
+            ceilings[source] = st.number_input(f"{titles[source]}, bits per byte at most", 0.01, 100.0, None, 0.01,
                                                key=f"ceiling_{source}", bind="query-params")  # fmt: skip
     with st.container(horizontal=True):
         caution = st.number_input("Caution, in sds", 0.0, 10.0, 0.0, 0.5, key="caution", bind="query-params", width=160,
@@ -91,7 +92,7 @@ with place.container():
 card = None
 with parts.guarded("No mix can be recommended under these constraints"):
     card = advising.advice(wanted)
-if card is None:
+if card is None:  # pyright: ignore[reportUnnecessaryComparison]  # `guarded` ends the block early
     place.empty()
     st.stop()
 mixture = dict(card["mixture"]["weights"])

@@ -53,7 +53,7 @@ base, *others = picked
 files = {}
 
 for number, other in enumerate(others):
-    st.header(f"{names[other]} against {names[base]}", divider=True)
+    st.header(parts.plain(f"{names[other]} against {names[base]}"), divider=True)
     with parts.guarded("These two cannot be compared"):
         told = verdicts.comparison(firsts[base], firsts[other])
         left, right = st.columns([2, 3])

@@ -123,7 +123,7 @@ with parts.guarded("The fit cannot be made"):
         unclear = effects.loc[(effects["metric"] == "mean") & (effects["said"] == "not distinguishable"), "source"]
         st.caption(
             "Bits per byte, lower is better, 95 % intervals; the other sources shrink in proportion. On the mean, not "
-            f"distinguishable from no effect: {', '.join(unclear) or 'none'}."
+            f"distinguishable from no effect: {parts.plain(', '.join(unclear)) or 'none'}."
         )
         parts.command(["advise", "sensitivity", "--at", at or advising.PLACES[0]])
         st.subheader("Predicted against realised, each run left out")

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from mixlab.app import lab, parts, prompts, recipes, verdicts
-from mixlab.app.lab import visible
 from mixlab.results import vibes
 from mixlab.workspace import Workspace
 
@@ -38,8 +37,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
                         format_func=lambda s: "the last" if s == LAST else f"step {s}")  # fmt: skip
     heat = st.selectbox("Drawn", heats, key="heat", bind="query-params", width=220,
                         format_func=lambda t: "greedily" if t == 0 else f"at temperature {t:g}")  # fmt: skip
-    shows = st.toggle("Show who wrote what", key="shows", help="Without voting first. Votes are then not taken.")
-shown = vibes.shown(samples, chosen, at, heats[0] if heat is None else heat) if heats else []
+    shows = st.toggle(
+        "Show who wrote what", key="shows", bind="query-params", help="Without voting first. Votes are then not taken."
+    )
+shown = vibes.shown(samples, chosen, at, heat if heat in heats else heats[0]) if heats else []
 if not shown:
     parts.empty(
         "Nothing to show side by side", "These runs have no prompt in common at these checkpoints: choose others, "
@@ -73,7 +74,7 @@ for number, row in list(enumerate(shown))[(page - 1) * PAGE : page * PAGE]:
             letter = chr(ord("A") + i)
             with columns.container():
                 name = sampled[whose[0]] if len(at) == 1 else f"{sampled[whose[0]]}, step {whose[1]}"
-                st.caption(f"{letter}: {visible(name)}" if is_open else letter)
+                st.caption(f"{letter}: {parts.plain(name)}" if is_open else letter)
                 parts.untrusted(row["texts"][whose])
         if not is_open:
             votes = [(f"{chr(ord('A') + i)} is better", f"vote-{number}-{i}", whose) for i, whose in enumerate(order)]
