@@ -53,6 +53,7 @@ def test_each_runs_from_top_to_bottom(tmp_path, monkeypatch):
         where = {"metadata": {"path": str(tmp_path / "notebooks")}}
         NotebookClient(told, timeout=300, kernel_name="python3", resources=where).execute()
         text = "".join(str(o.get("text", "")) for c in told.cells for o in c.get("outputs", []))
+        assert "IProgress" not in text, f"{path.name} tells people of widgets that they do not need"
         assert not re.search(r"(?m)^error:", text), f"{path.name}: {text[-2000:]}"
         kinds = {kind for c in told.cells for o in c.get("outputs", []) for kind in o.get("data", {})}
         assert "image/svg+xml" in kinds, f"{path.name} draws nothing"

