@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check coverage docs app bench clean
+.PHONY: help install demo test lint check coverage docs pictures app bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,10 +25,12 @@ demo: install  ## The whole journey on real text: which mix is best, and how sur
 test: install  ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: install  ## Format, lint, types, fast tests
+lint: install  ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+check: lint  ## Format, lint, types, fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not browser'
 
 coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by line (subprocesses too)
@@ -40,6 +42,9 @@ coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by 
 docs: install  ## Make docs/reference/ from the code, and docs/rules.md
 	$(BIN)/python -m tests.reference
 	$(BIN)/python -m mixlab.data.rulebook > docs/rules.md
+
+pictures: install  ## Take the README's pictures of the app, on what the demo made
+	$(BIN)/python -m tests.app.pictures
 
 app: install  ## Open the app on what the demo made
 	$(BIN)/mixlab app
