@@ -47,6 +47,15 @@ class Tokenizer:
     model: tokenizers.Tokenizer | None
     """None for kind bytes."""
 
+    @property
+    def splits_at_spaces(self) -> bool:
+        """True if a text is encoded as the part before " x" and the rest apart, after anything but white space.
+
+        Bytes are, and so is GPT-2's splitting of text into words (byte-level, by its regular expression), which keeps a
+        space with the word after it; a tokenizer of one's own is not asked how it splits.
+        """
+        return self.kind in ("bytes", "bpe", "gpt-neox")
+
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One int32 array of ids per text, without end-of-text."""
         if self.model is None:

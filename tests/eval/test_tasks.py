@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mixlab.data import tokenizer
 from mixlab.errors import ConfigError
 from mixlab.eval import engine, evaluate, marking, packing, suites
 from mixlab.eval.packing import pack
@@ -14,7 +15,8 @@ from mixlab.eval.requests import Requests, encode_pairs, tokenise
 from mixlab.eval.tasks import FORMATS, read_items
 from mixlab.model.judge import judge
 from mixlab.model.mpt import MPT, token_logprobs
-from mixlab.types import ModelSpec
+from mixlab.types import ModelSpec, TokenizerSpec
+from mixlab.workspace import write_json
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "eval"
 MC = {"query": "q", "choices": ["a", "b"], "gold": 1}
@@ -25,6 +27,7 @@ class Bytes:
     """A tokenizer of bytes."""
 
     end_of_text_id = 256
+    splits_at_spaces = True
 
     def encode(self, texts):
         return [np.frombuffer(t.encode(), np.uint8).astype(np.int64) for t in texts]
@@ -362,9 +365,47 @@ def test_a_context_keeps_its_length_where_the_border_merges():
     """lm-eval's rule: the continuation is what encode(whole) holds beyond len(encode(context))."""
 
     class Merging(Bytes):
+        splits_at_spaces = False
+
         def encode(self, texts):
             return [np.array([7] * (len(t) // 2) + [8] * (len(t) % 2)) for t in texts]
 
     asked = encode_pairs([("abc", "de"), ("", "de")], Merging())
     assert asked.contexts[0].tolist() == [7, 8] and asked.continuations[0].tolist() == [8]
     assert asked.contexts[1].tolist() == [256] and asked.continuations[1].tolist() == [7]
+
+
+def test_a_continuation_that_begins_a_word_is_encoded_alone_with_the_same_ids(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [
+        "ab",
+        "abc",
+        "don't",
+        "12",
+        "3.4",
+        "\u00e9t\u00e9",
+        "e\u0301",
+        "\u4f60\u597d",
+        "?!",
+        "  ",
+        "\n",
+        "\t",
+        "'s",
+        "x\u00a0y",
+        "-",
+    ]
+    text = lambda n: "".join(str(rng.choice(parts)) + " " * int(rng.integers(0, 2)) for _ in range(n))  # noqa: E731
+    spec = TokenizerSpec(kind="bpe", vocab_size=300)
+    facts = tokenizer.build_tokenizer(spec, lambda: iter([text(50) for _ in range(40)]), tmp_path, tmp_path)
+    write_json(tmp_path / "manifest.json", facts)
+    words = tokenizer.load(tmp_path)
+    pairs = [(text(int(n)), str(rng.choice(["", " ", "  "])) + text(3)) for n in rng.integers(0, 9, 400)]
+    found = encode_pairs(pairs, words)
+    alone = 0
+    for (context, continuation), ids, after in zip(pairs, found.contexts, found.continuations, strict=True):
+        kept = context.rstrip()
+        moved = context[len(kept) :] + continuation
+        whole, before = (words.encode([t])[0] for t in (kept + moved, kept))
+        assert after.tolist() == whole[len(before) :].tolist() and (not kept or ids.tolist() == before.tolist())
+        alone += bool(kept) and moved[0] == " " and not moved[1].isspace()
+    assert alone > 50
