@@ -2,10 +2,11 @@
 
 Seconds from asking for a page to its first text, and to its content: the script has ended, no skeleton is left and
 every chart is drawn. "New": the first time that the server shows this page; "again": the median of two more loads.
-Each load is a new session in a new tab of one browser. The first page of a server, which loads pandas, DuckDB and
-Altair into it and the app's scripts into the browser, has a row of its own. Pages are asked for as a link would: Runs
-with three runs chosen, Run with one, Compare with three. So many runs are fitted only when somebody asks for it, so
-Mix, Explore and Advice stand here with all but their fit. Load of the machine before and after: see the last row.
+Each load is a new session in a new tab of one browser. The first page of a server, asked for as soon as it answers, has
+a row of its own: it waits for what is left of loading pandas, DuckDB and Altair, and loads the app's scripts into the
+browser. Pages are asked for as a link would: Runs with three runs chosen, Run with one, Compare with three. So many
+runs are fitted only when somebody asks for it, so Mix, Explore and Advice stand here with all but their fit. Load of
+the machine before and after: see the last row.
 """
 
 import os
