@@ -17,7 +17,9 @@ from mixlab.eval.requests import Requests, is_cut, pieces
 LEAST_SHARED = 0.25
 """Of a request's ids: with fewer shared, a row of its own costs less than the longer row's attention."""
 LONGEST_ROW = 512
-"""Ids of a row from which on no further request joins it: attention grows with the square."""
+"""Ids beyond the context from which on no further request joins a row: attention grows with the square."""
+WIDE = 1024
+"""Ids of a row from which on a batch holds fewer ids: its mask has their square."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +129,7 @@ def _grown(requests: Requests, family: Sequence[int]) -> list[_Row]:
         shared = _alike(before, ids) if rows else 0
         new = len(ids) - 1 - shared
         is_near = len(context) + shared >= LEAST_SHARED * (len(context) + len(ids))
-        if rows and is_near and len(rows[-1].ids) + max(new, 0) <= max(LONGEST_ROW, 2 * len(context)):
+        if rows and is_near and len(rows[-1].ids) + new <= len(context) + LONGEST_ROW:
             _join(rows[-1], len(context), shared, ids, r)
         else:
             rows.append(_path(context, ids, r))
@@ -164,10 +166,11 @@ def _join(row: _Row, context: int, shared: int, ids: list[int], request: int) ->
 
 
 def _batches(rows: Sequence[_Row], budget: int) -> Iterator[list[_Row]]:
-    """Rows, longest first, in batches whose padded size stays within the budget (or is one row)."""
+    """Rows, longest first, in batches whose padded size stays within the budget (or is one row), wide ones in less."""
     batch: list[_Row] = []
     for row in sorted(rows, key=lambda row: -len(row.ids)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > budget:
+        width = len(batch[0].ids) if batch else 0
+        if batch and (len(batch) + 1) * width * max(1.0, width / WIDE) > budget:
             yield batch
             batch = []
         batch.append(row)

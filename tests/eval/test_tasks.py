@@ -282,7 +282,10 @@ def test_strangers_get_rows_of_their_own_and_a_row_has_an_end(monkeypatch):
     assert pack(strangers, 48, 300).batches[0].ids.shape == (3, 30)
     monkeypatch.setattr(packing, "LONGEST_ROW", 10)
     choices = Requests(contexts=(np.arange(30),) * 9, continuations=tuple(np.array([i, 1, 2, 3]) for i in range(9)))
-    assert max(b.ids.shape[1] for b in pack(choices, 48, 300).batches) <= 60  # twice the context
+    assert max(b.ids.shape[1] for b in pack(choices, 48, 300).batches) <= 40  # the context and ten
+    texts = tuple(np.full(2048, i) for i in range(4))
+    wide = Requests(contexts=(start,) * 4, continuations=texts)
+    assert [len(b.ids) for b in pack(wide, 4096, 4 * 2048).batches] == [2, 2]  # four by their ids, two by their mask
 
 
 def test_a_judge_tells_log_softmax_and_the_likeliest():
