@@ -159,7 +159,8 @@ def _curves(told: Report, drawn: Sequence[str]) -> str:
     for i, domain in enumerate(wanted):
         chart: Any = charts_compare.bands(curves, domain, list(drawn), legend=i == 0)
         figures.append(_figure(chart.properties(width=560 if i == 0 else 250, height=260 if i == 0 else 170)))
-    return figures[0] + f"<div class='grid'>{''.join(figures[1:])}</div>"
+    note = "Scores during training, on less held-out text than the final ones above: curves need not end at those."
+    return f"<p class='faint'>{note}</p>{figures[0]}<div class='grid'>{''.join(figures[1:])}</div>"
 
 
 def _samples(told: Report) -> str:
