@@ -35,7 +35,7 @@ check: lint  ## Format, lint, types, fast tests
 
 coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by line (subprocesses too)
 	@mkdir -p build && $(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --fail-under=90
 
