@@ -4,9 +4,10 @@ Reads a run's run.json, checkpoint and tokenizer; writes the folder that was ask
 where it comes from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mixlab.config import convert
 from mixlab.data import tokenizer
@@ -16,8 +17,7 @@ from mixlab.model.mpt import MPT
 from mixlab.results.listing import trained_here
 from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
-from mixlab.train.loader import Loader
-from mixlab.types import Corpus, ModelSpec, Plan, RunSpec
+from mixlab.types import ModelSpec, RunSpec
 from mixlab.workspace import Workspace, file_sha256, read_json, write_json
 
 PROVENANCE = "mixlab.json"
@@ -99,14 +99,15 @@ def start(spec: ModelSpec, seed: int) -> MPT:
     return model
 
 
-def follow(spec: RunSpec, plan: Plan, corpora: Mapping[str, Corpus], key: str, out: Path) -> Path:
-    """Trains along with the leading process of a run started by torchrun; writes nothing. Returns `out`."""
+def follow(spec: RunSpec, loader: Callable[[], Any], key: str, out: Path) -> Path:
+    """Trains along with the leading process of a run started by torchrun; writes nothing. Returns `out`.
+
+    `loader` makes the run's own, if there is anything to train: exams and exports load no planner for it.
+    """
     if (out / "done.json").exists():
         return out
-    size = max(1, spec.train.batch_tokens // spec.model.max_seq_len)
-    loader, model = Loader(plan, corpora, spec.seed, size), start(spec.model, spec.seed)
-    every = spec.evals.every_tokens
-    loop.train(model, loader, spec.train, out, evaluate=lambda *_: None, every_tokens=every, run_key=key)
+    model, every = start(spec.model, spec.seed), spec.evals.every_tokens
+    loop.train(model, loader(), spec.train, out, evaluate=lambda *_: None, every_tokens=every, run_key=key)
     return out
 
 

@@ -63,7 +63,8 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
     told = rehearse(spec, corpora, ws)
     out, spec = told.path, told.spec
     if not ranks.asked().leads:
-        return handover.follow(spec, told.plan, corpora, told.key, out)
+        batch = max(1, spec.train.batch_tokens // spec.model.max_seq_len)
+        return handover.follow(spec, lambda: Loader(told.plan, corpora, spec.seed, batch), told.key, out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock"), claims.hold(ws, out.name, lambda: told.is_done):  # asked for twice, trained once
