@@ -144,30 +144,35 @@ def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def checkpoint_noise(store: Store, run_ids: Sequence[str], task: str, metric: str) -> NoiseFloor | None:
-    """Noise of a run from the last five checkpoints of these runs, trend taken out: a stand-in for seeds.
+def checkpoint_noise(store: Store, run_ids: Sequence[str], tasks: Sequence[str], metric: str) -> dict[str, NoiseFloor]:
+    """Task -> noise of a run from the last five checkpoints of these runs, trend taken out: a stand-in for seeds.
 
     The first half of training is left out, and so is what was asked otherwise (the final exam reads more documents
-    than a live one): of each run the exam with the most checkpoints counts. None where none has three of them.
+    than a live one): of each run the exam with the most checkpoints counts. Without a task of which none has three.
     """
     rows = store.sql(
-        """SELECT run_id, coalesce(detail::JSON->>'exam', '') || evals_key AS exam, step, value
-            FROM score WHERE task = ? AND metric = ? AND value IS NOT NULL AND step > 0
-            QUALIFY row_number() OVER (PARTITION BY run_id, exam, step ORDER BY is_final DESC, time_utc DESC) = 1
-            AND step * 2 >= max(step) OVER (PARTITION BY run_id) ORDER BY run_id, step""",
-        [task, metric],
+        """SELECT task, run_id, coalesce(detail::JSON->>'exam', '') || evals_key AS exam, step, value
+            FROM score WHERE list_contains(?, task) AND metric = ? AND value IS NOT NULL AND step > 0
+            QUALIFY row_number() OVER (PARTITION BY task, run_id, exam, step ORDER BY is_final DESC, time_utc DESC) = 1
+            AND step * 2 >= max(step) OVER (PARTITION BY task, run_id) ORDER BY task, run_id, step""",
+        [list(tasks), metric],
         only=run_ids,
     )
-    longest: dict[str, list[float]] = {}
-    for key, values in rows.groupby(["run_id", "exam"])["value"]:
-        run = str(key[0])  # pyright: ignore[reportIndexIssue]  # pandas' stubs know no more of a key
-        if len(values) > max(2, len(longest.get(run, ()))):
-            longest[run] = values.to_list()
-    found = [last_checkpoints_sd(values[-5:]) for values in longest.values()]
-    df = sum(f.df for f in found)
-    if not df:
-        return None
-    return NoiseFloor(sd=float(np.sqrt(sum(f.sd**2 * f.df for f in found) / df)), df=df, told="their last checkpoints")
+    longest: dict[str, dict[str, list[float]]] = {}
+    for key, values in rows.groupby(["task", "run_id", "exam"])["value"]:
+        task, run, _ = map(str, key)  # pyright: ignore[reportArgumentType]  # pandas' stubs know no more of a key
+        known = longest.setdefault(task, {})
+        if len(values) > max(2, len(known.get(run, ()))):
+            known[run] = values.to_list()
+    found = {task: [last_checkpoints_sd(v[-5:]) for v in known.values()] for task, known in longest.items()}
+    dfs = {task: sum(f.df for f in floors) for task, floors in found.items()}
+    return {
+        task: NoiseFloor(
+            sd=float(np.sqrt(sum(f.sd**2 * f.df for f in found[task]) / df)), df=df, told="their last checkpoints"
+        )
+        for task, df in dfs.items()
+        if df
+    }
 
 
 def _marks(store: Store, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
@@ -243,7 +248,7 @@ def _noise(
     groups: dict[str, list[float | None]] = {}
     for run, value in zip(scores["run_id"], scores["value"], strict=True):
         groups.setdefault(seeds[run][1], []).append(None if pd.isna(value) else float(value))
-    return noise_floor(list(groups.values())) or checkpoint_noise(store, runs, task, metric)
+    return noise_floor(list(groups.values())) or checkpoint_noise(store, runs, [task], metric).get(task)
 
 
 def _winner(line: Mapping[str, Any], metric: str) -> str:

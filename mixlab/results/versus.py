@@ -28,9 +28,9 @@ def versus(ws: Workspace, run_a: str, run_b: str, rows: Sequence[Mapping[str, An
     bare = compare_mixes(rows, run_a, run_b)
     both = [*bare["a"], *bare["b"]]
     names = sorted({s for r in rows if r["run_id"] in both for s in r["bpb"]} | {"macro"})
-    noise = {n: checkpoint_noise(store, both, f"bpb/{n}", "bpb") for n in names}
+    noise = checkpoint_noise(store, both, [f"bpb/{n}" for n in names], "bpb")
     evidence = Evidence(
-        documents=documents_of(ws.root / "runs", both), noise={n: f for n, f in noise.items() if f is not None}
+        documents=documents_of(ws.root / "runs", both), noise={t.removeprefix("bpb/"): f for t, f in noise.items()}
     )
     told = compare_mixes(rows, run_a, run_b, evidence)
     try:

@@ -137,14 +137,15 @@ def test_a_winner_on_a_task_needs_both_noises_to_clear_zero(ws, make_run):
 
 def test_one_run_a_side_takes_its_noise_from_its_last_checkpoints(ws, make_run):
     a, b = sat(make_run, "even", 0, 0.0), sat(make_run, "wiki", 1, 1.0, weights={"code": 0.2, "wiki": 0.8})
-    noise = contest.checkpoint_noise(Store.open(ws), [a, b], "copa", "gold_bpb")
-    assert noise is None  # two checkpoints in the second half of training say nothing
+    assert (
+        contest.checkpoint_noise(Store.open(ws), [a, b], ["copa"], "gold_bpb") == {}
+    )  # two checkpoints in the second half of training say nothing
     line = contest.tasks_between(Store.open(ws), [a], [b])[0]
     assert line["winner"] == contest.NOBODY and line["lo"] is None and "unknown" in line["method"]
     for step, value in ((4, 2.0), (5, 2.1)):
         final(ws.root / "runs" / a, value, step=step)
     final(ws.root / "runs" / a, 9.0, step=6, exam="all items")  # another exam is another level, not noise
-    assert contest.checkpoint_noise(Store.open(ws), [a], "copa", "gold_bpb").sd < 0.2
+    assert contest.checkpoint_noise(Store.open(ws), [a], ["copa", "piqa"], "gold_bpb")["copa"].sd < 0.2
 
 
 def test_a_ranking_tells_who_may_be_best_and_names_winners_by_holm():
