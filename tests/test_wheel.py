@@ -43,6 +43,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("mixlab", "docs"):
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=skip)
+    for cache in ("data", "app/pages_"):  # what a used checkout holds beside the sources
+        (folder / "source" / "mixlab" / cache / "__pycache__").mkdir()
+        for ending in ("pyc", "nbi", "1.nbc"):
+            (folder / "source" / "mixlab" / cache / "__pycache__" / f"x.{ending}").write_bytes(b"")
     for file in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "constraints.txt"):
         shutil.copy(ROOT / file, folder / "source")
     with tarfile.open(built("sdist", folder / "source", folder)) as archive:
@@ -77,7 +81,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {str(p) for p in ours} <= names and "mixlab/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
-    assert not [name for name in names if not name.startswith("mixlab")]
+    assert not [name for name in names if not name.startswith("mixlab") or "__pycache__" in name]
 
 
 def test_the_wheel_works_alone_in_an_empty_directory(alone, tmp_path):
