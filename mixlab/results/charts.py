@@ -79,8 +79,9 @@ def loss(metrics: pd.DataFrame, runs: Sequence[str]) -> alt.LayerChart:
     told = metrics.sort_values("tokens", ignore_index=True)
     means = told.groupby("run", sort=False)["value"]
     told["smooth"] = means.transform(lambda v: v.rolling(2 * side + 1, center=True, min_periods=1).mean())
-    raw = _run_lines(extremes(told), runs, "training loss (nats per token)", legend=True).mark_line(point=False)
-    smooth = raw.encode(y=_value("", field="smooth"))
+    title = "training loss (nats per token)"  # of both layers, else neither has one
+    raw = _run_lines(extremes(told), runs, title, legend=True).mark_line(point=False)
+    smooth = raw.encode(y=_value(title, field="smooth"))
     return alt.LayerChart(layer=[raw.mark_line(opacity=0.25, point=False), smooth]).properties(
         description=_alt_curves("Training loss by training tokens", metrics, "run")
     )
