@@ -235,8 +235,12 @@ def requests(seed=0, n=40):
     return Requests(contexts=tuple(contexts), continuations=tuple(continuations))
 
 
-def test_scores_are_those_of_a_plain_pass_whatever_the_batch():
-    model, asked = MPT(SPEC, seed=1), requests()
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_scores_are_those_of_a_plain_pass_whatever_the_batch(device):
+    model, asked = MPT(SPEC, seed=1).to(device), requests()
     found = engine.score_requests(model, asked, SPEC.max_seq_len)
     assert found.truncated.any() and not found.truncated.all()
     for budget in (1, 100, 1000):
