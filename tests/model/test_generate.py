@@ -1,11 +1,13 @@
 """Generation: the cache, the neighbours and the length change nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mixlab.errors import ConfigError
-from mixlab.model.generate import generate
+from mixlab.model.generate import generate, generate_each
 from mixlab.model.mpt import MPT
 from mixlab.types import ModelSpec
 
@@ -43,6 +45,17 @@ def test_greedy_and_drawn_answers_share_a_batch(model):
     both = as_lists(generate(model, [PROMPTS[1]] * 3, 12, heats, seeds, None))
     alone = [generate(model, [PROMPTS[1]], 12, h, s, None)[0].tolist() for h, s in zip(heats, seeds, strict=True)]
     assert both == alone
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_models_that_write_together_write_what_each_writes_alone(model, use_cache):
+    models = [model, *(MPT(model.spec, seed=s) for s in (6, 7))]
+    heats, seeds = [0.0, 0.8, 0.0], [1, 2, 3]
+    together = generate_each(models, PROMPTS, 16, heats, seeds, None, use_cache=use_cache)
+    for own, found in zip(models, together, strict=True):
+        assert as_lists(found) == as_lists(generate(own, PROMPTS, 16, heats, seeds, None))
+    with pytest.raises(ConfigError, match="one shape"):
+        generate_each([model, MPT(replace(model.spec, n_layers=1))], PROMPTS, 4, 0.0, 0, None)
 
 
 def test_greedy_takes_the_likeliest_token(model):
