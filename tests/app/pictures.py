@@ -7,7 +7,7 @@ from mixlab.workspace import Workspace
 from tests.app.served import browsing, looking, open_page, serving
 
 ROOT = Path(__file__).parents[2]
-TALL = {"runs": 1800, "advice": 1500}
+TALL = {"runs": 1640, "advice": 1500}
 """Page -> how much of it is shown, px from its top, at 960 px of width."""
 
 
