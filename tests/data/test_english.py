@@ -49,11 +49,11 @@ def test_words_are_spacys(text, tokens):
 
 
 def test_a_run_without_blanks_takes_linear_time():
-    began = time.perf_counter()
+    began = time.process_time()
     for run in ("(" * 10**6, "a.B" * 10**5, "a:" * 10**5 + "@"):
         words(run)
         sentences(run)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(st.text(alphabet=" .?!\"'()aAb。1\n", max_size=40))

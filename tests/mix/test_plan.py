@@ -213,9 +213,9 @@ def test_a_plan_of_a_trillion_tokens_and_a_thousand_sources_is_quick():
     weights = dict(zip([f"s{i}" for i in range(1000)], np.random.default_rng(0).dirichlet(np.ones(1000)), strict=True))
     corpora = {s: corpus(s, 10**12) for s in weights}
     mix = Mixture(name="m", rule="weights", weights=weights)
-    began = time.perf_counter()
+    began = time.process_time()
     plan = plan_draws(mix, corpora, TrainSpec(tokens=10**12, batch_tokens=2**22), 2048)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert sum(d.sequences for d in plan.draws) == plan.sequences
     assert all(abs(d.sequences - weights[d.source] * plan.sequences) < 1 for d in plan.draws)
 
