@@ -1,7 +1,6 @@
 """What is there, what is missing, and what it would give. Reads versions, folders and devices; changes nothing."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -92,9 +91,10 @@ def _home() -> list[Check]:
 
 
 def _pip() -> Check:
-    fine = importlib.util.find_spec("pip") is not None
+    there = next(iter(importlib.metadata.distributions(name="pip")), None)
     remedy = "python -m ensurepip; sources of kind pypi need it"
-    return Check(name="pip", found="there" if fine else "missing", is_ok=fine, is_needed=False, remedy=remedy)
+    found = "missing" if there is None else there.version
+    return Check(name="pip", found=found, is_ok=there is not None, is_needed=False, remedy=remedy)
 
 
 def _gpu() -> Check:

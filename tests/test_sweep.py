@@ -41,7 +41,8 @@ def start(ws: Workspace, *typed: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mixlab.cli", *typed]
     env = {**os.environ, "MIXLAB_HOME": str(ws.root)}
     return subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a script's `&` starts is deaf to Ctrl-C
     )  # fmt: skip
 
 
