@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check coverage docs pictures app bench clean
+.PHONY: help install demo test lint check docs pictures app bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -22,8 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## The whole journey on real text: which mix is best, and how sure are we?
 	$(BIN)/mixlab demo
 
-test: install  ## The whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: install  ## The whole test suite, and how much of mixlab/ it runs, line by line (subprocesses too)
+	@mkdir -p build && $(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report --skip-covered --fail-under=90
 
 lint: install  ## Format, lint, types
 	$(BIN)/ruff format --check .
@@ -32,12 +35,6 @@ lint: install  ## Format, lint, types
 
 check: lint  ## Format, lint, types, fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not browser'
-
-coverage: install  ## The whole suite, and how much of mixlab/ it runs, line by line (subprocesses too)
-	@mkdir -p build && $(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m coverage combine -q
-	$(BIN)/python -m coverage report --skip-covered --fail-under=90
 
 docs: install  ## Make docs/reference/ from the code, and docs/rules.md
 	$(BIN)/python -m tests.reference

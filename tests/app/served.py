@@ -31,6 +31,7 @@ def serving(project: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     env = {**os.environ, "MIXLAB_HOME": str(project / "lab")}
+    env.pop("COVERAGE_PROCESS_CONFIG", None)  # at its full speed: what its lines do is measured without a browser
     url, log = f"http://127.0.0.1:{port}", project / f"server-{port}.log"
     with open(log, "wb") as out:
         server = subprocess.Popen(command(port, headless=True), cwd=project, env=env, stdout=out, stderr=out)
