@@ -235,7 +235,7 @@ def _documents(shard: Shard) -> Iterator[tuple[int, Document]]:
     with file:
         for group in shard.groups:
             with damage_named(shard.path):
-                table = file.read_row_group(group)
+                table = file.read_row_group(group, use_threads=False)  # each core has its worker
             for row in table.to_pylist():
                 yield number, Document(**{**row, "meta": json.loads(row["meta"])})
                 number += 1

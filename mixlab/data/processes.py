@@ -13,6 +13,9 @@ from typing import Any
 
 Job = tuple[Any, ...]
 """(function of a module, *arguments), as they go to another process."""
+AHEAD = 2
+"""Jobs that another process has at a time: the one it does, and one to go on with while this process, at work itself,
+gets round to the next."""
 
 
 def results(jobs: Sequence[Job], workers: int) -> Iterator[Any]:
@@ -43,7 +46,7 @@ class _Crew:
         self._waiting = deque(zip(jobs, self.told, strict=True))
         # spawned, not forked: this process may have threads
         self._pool = ProcessPoolExecutor(others, mp_context=multiprocessing.get_context("spawn"))
-        for _ in range(others):
+        for _ in range(AHEAD * others):
             self._hand_out()
 
     def next(self) -> tuple[Job, Future[Any]] | None:
@@ -54,9 +57,9 @@ class _Crew:
             return None
 
     def stop(self) -> None:
-        """Leaves undone what nobody has begun, and waits for the rest."""
+        """Leaves undone what nobody has begun, and waits for the rest; not for processes to end that have no job."""
         self._waiting.clear()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=not all(told.done() for told in self.told), cancel_futures=True)
 
     def _hand_out(self) -> None:
         if given := self.next():
