@@ -91,6 +91,12 @@ def starting_key(spec: ModelSpec) -> dict[str, str]:
     return {f"init/{file.name}": file_sha256(file) for file in files}
 
 
+def parent(spec: ModelSpec) -> str | None:
+    """The run whose weights a run starts from, if an export of mixlab's says so."""
+    told = Path(spec.init_from or "").expanduser() / PROVENANCE
+    return read_json(told)["run_id"] if spec.init_from and told.exists() else None
+
+
 def start(spec: ModelSpec, seed: int) -> MPT:
     """The model that a run starts with: drawn from the seed, or what the folder holds."""
     model = MPT(spec, seed=seed)

@@ -6,7 +6,8 @@ from typing import Any
 from mixlab.config import convert
 from mixlab.data.places import places
 from mixlab.errors import MixlabError
-from mixlab.results.listing import trained_here
+from mixlab.results.listing import read_object, trained_here
+from mixlab.results.usage import begun
 from mixlab.types import RunSpec
 from mixlab.workspace import Workspace, is_complete, read_json
 
@@ -23,6 +24,8 @@ def lineage(run: Path, ws: Workspace) -> dict[str, Any]:
         return {"run": run.name, "steps": _imported(told)}
     spec = spec_of_run(run)
     facts = {"mixture": told["mixture"], "git commit": told.get("git_sha"), "versions": told.get("versions")}
+    if parent := begun(run, told, read_object(run / "status.json"))["parent_run_id"]:
+        facts["weights from"] = parent
     facts |= {"machine": {k: told.get(k) for k in ("host", "device", "threads", "attn_impl")}}
     steps = [{"what": what, "which": shown(fact), "state": ""} for what, fact in facts.items()]
     corpora = told.get("corpora") or {}

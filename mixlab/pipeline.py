@@ -181,7 +181,7 @@ def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep:
         "finished_at": time.time(),
         "steps": loader.steps,
         "tokens": told.plan.tokens,
-        "wall_s": time.time() - began,
+        "wall_s": time.time() - began + read_json(out / "status.json")["earlier_s"],
         "metrics": sorted(names_in((out / "metrics.jsonl").read_bytes())),  # else readers go over all lines
     }
     write_json(out / "done.json", done)
@@ -295,4 +295,5 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "threads": spec.train.threads,
         "ranks": ranks.asked().ranks,
         "stem": _stem_key(told),
+        "parent_run_id": handover.parent(spec.model),
     }

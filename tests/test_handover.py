@@ -10,6 +10,7 @@ from mixlab import handover, lengths, pipeline
 from mixlab.compose import spec_of
 from mixlab.data import tokenizer
 from mixlab.errors import ConfigError, MissingError
+from mixlab.lineage import lineage
 from mixlab.workspace import Workspace, read_json, read_lines
 from tests.conftest import TINY, mixlab
 
@@ -36,6 +37,8 @@ def test_a_run_that_starts_from_an_export_starts_where_it_stopped(project, ws):
     assert macro(second)[0] == pytest.approx(macro(first)[-1], abs=1e-5)
     assert macro(second)[-1] < macro(first)[-1]
     assert read_json(second / "run.json")["spec"]["model"]["d_model"] == 32
+    assert read_json(second / "run.json")["parent_run_id"] == first.name
+    assert {"what": "weights from", "which": first.name, "state": ""} in lineage(second, ws)["steps"]
     with pytest.raises(ConfigError, match=r"knows 300 tokens, but the tokenizer of this run gives 400"):
         pipeline.run(spec_of([*TINY, *BPE, "tokenizer.vocab_size=400", "model.init_from=hf"], project), ws)
     with pytest.raises(ConfigError, match=r"another tokenizer than this run's.*tokenizer\.path="):

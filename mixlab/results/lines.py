@@ -18,8 +18,8 @@ _WHEN = "make_timestamp((ts * 1e6)::BIGINT) AS time_utc"  # to_timestamp would g
 LINES: Mapping[str, tuple[str, Mapping[str, str], str]] = {
     "metric_line": (
         "metrics.jsonl",
-        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE"},
-        f"SELECT run_id, step, tokens, {_WHEN}, * EXCLUDE (run_id, step, tokens, ts) FROM line",
+        {"step": "BIGINT", "tokens": "BIGINT", "ts": "DOUBLE", "attempt": "INTEGER"},
+        f"SELECT run_id, step, tokens, {_WHEN}, attempt, * EXCLUDE (run_id, step, tokens, ts, attempt) FROM line",
     ),
     "score": (
         "scores.jsonl",
@@ -123,11 +123,13 @@ def _pack(files: Sequence[Path], packed: Path) -> None:
 def metric_sql(names: Sequence[str]) -> str:
     """The SELECT of the view `metric`: `metric_line` with one row a number; a filter on run or name reads only that."""
     parts = [
-        f"SELECT run_id, {literal(n)} AS name, step, tokens, time_utc, {quoted(PREFIX + n)} AS value "
+        f"SELECT run_id, {literal(n)} AS name, step, tokens, time_utc, {quoted(PREFIX + n)} AS value, attempt "
         f"FROM metric_line WHERE {quoted(PREFIX + n)} IS NOT NULL"
         for n in names
     ]
-    none = "SELECT run_id, '' AS name, step, tokens, time_utc, NULL::DOUBLE AS value FROM metric_line WHERE false"
+    none = (
+        "SELECT run_id, '' AS name, step, tokens, time_utc, NULL::DOUBLE AS value, attempt FROM metric_line WHERE false"
+    )
     return " UNION ALL ".join(parts) or none
 
 

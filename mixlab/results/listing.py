@@ -85,7 +85,7 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_s": _number(status.get("tokens_per_s")),
         "recipe": _recipe(told) if told else None,
         "n_params": told.get("n_params"),
-        "wall_s": _wall(done, started, heartbeat),
+        "wall_s": _wall(done, status, started, heartbeat),
         "started": started,
         "heartbeat": heartbeat,
     }
@@ -199,11 +199,13 @@ def _recipe(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _wall(done: dict[str, Any], started: float | None, heartbeat: float | None) -> float | None:
-    """Seconds the run took, or has taken up to its last sign of life."""
+def _wall(done: dict[str, Any], status: dict[str, Any], created: float | None, heartbeat: float | None) -> float | None:
+    """Seconds that all attempts at the run took, or have taken up to its last sign of life; pauses are not in it."""
     if done.get("wall_s") is not None:
         return _number(done["wall_s"])
-    return max(heartbeat - started, 0.0) if started is not None and heartbeat is not None else None
+    started = _number(status.get("started")) or created
+    earlier = _number(status.get("earlier_s")) or 0.0
+    return earlier + max(heartbeat - started, 0.0) if started is not None and heartbeat is not None else None
 
 
 def _number(value: Any) -> float | None:

@@ -18,10 +18,10 @@ from mixlab.results.flat import flatten
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
 from mixlab.results.stages import prepared
-from mixlab.results.usage import usage
+from mixlab.results.usage import begun, usage
 from mixlab.workspace import Workspace
 
-VERSION = 8
+VERSION = 9
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -43,11 +43,12 @@ RUN_TABLES: Mapping[str, pa.Schema] = {
             (name, _TEXT)
             for name in ("run_id", "name", "sweep", "state", "reason", "mix_id", "mixture", "recipe", "origin")
         ]
+        + [("parent_run_id", _TEXT)]
         + [(name, _INT) for name in ("seed", "n_params", "n_params_nonembed", "step", "steps")]
         + [(name, _INT) for name in ("seen_tokens", "target_tokens")]
         + [(name, _REAL) for name in ("flops", "wall_s", "gpu_s", "tokens_per_s", "mfu_frac", "cost_usd")]
         + [("attempt", _INT), ("n_gpus", _INT), ("threads", _INT), ("git_dirty", pa.bool_())]
-        + [(name, _TIME) for name in ("created_at", "heartbeat_at", "ended_at")]
+        + [(name, _TIME) for name in ("created_at", "started_at", "heartbeat_at", "ended_at")]
         + [(name, _TEXT) for name in ("host", "device", "gpu_name", "precision", "attn_impl", "git_sha")]
         + [(name, _TEXT) for name in ("slurm_job_id", "config_hash", "data_hash", "config", "path")]
     ),
@@ -140,7 +141,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
                    max(value) FILTER (WHERE isfinite(value)) AS most,
                    arg_max(value, step) FILTER (WHERE isfinite(value)) AS last
             FROM metric GROUP BY run_id, name""",
-        "lineage_edge": """SELECT run_id AS child, c.key || '-' || c.value AS parent
+        "lineage_edge": """SELECT run_id AS child, parent_run_id AS parent FROM run WHERE parent_run_id IS NOT NULL
+            UNION ALL SELECT run_id AS child, c.key || '-' || c.value AS parent
             FROM (SELECT run_id, unnest(map_entries(CAST(config::JSON->'corpora' AS MAP(VARCHAR, VARCHAR)))) AS c
                   FROM run)""",
         "remark": """SELECT run_id, bool_or(kind = 'star' AND value = 'on') AS is_starred,
@@ -174,6 +176,7 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "mix_id": mix_id,
         "seen_tokens": about["tokens"],
         "created_at": _stamp(about["started"]),
+        "started_at": _stamp(files["status"].get("started")),
         "heartbeat_at": _stamp(about["heartbeat"]),
         "ended_at": _stamp(files["done"].get("finished_at")),
         "precision": _dig(told, "spec", "train", "precision"),
@@ -183,7 +186,7 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "flops": _total(told.get("flops")),
         "path": str(run),
     }
-    row |= usage(run, told, row)
+    row |= begun(run, told, files["status"]) | usage(told, row)
     params = [
         {"run_id": run_id, **param} for param in flatten(told.get("spec") or _dig(told, "origin", "settings") or {})
     ]

@@ -44,10 +44,12 @@ class Logbook:
         self._written_at = -math.inf
         self._reason: str | None = None
         self._host, self._born = socket.gethostname(), born(os.getpid())
+        self._attempt, self._started, self._earlier_s = 1, time.time(), 0.0
 
     def __enter__(self) -> "Logbook":
         with disk_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
+        self._attempt, self._earlier_s = _before(self.out / "status.json")
         self.status("running")
         return self
 
@@ -124,6 +126,9 @@ class Logbook:
             "stall_seconds": round(max(STALL_SECONDS, STALL_STEPS * self._step_seconds()), 1),
             "dropped_steps": self._dropped,
             "rewinds": self._rewinds,
+            "attempt": self._attempt,
+            "started": self._started,
+            "earlier_s": round(self._earlier_s, 3),
             "pid": os.getpid(),
             "born": self._born,
             "host": self._host,
@@ -170,7 +175,8 @@ class Logbook:
             "grad_norm": grad_norm,
             "tokens_per_s": round(self._speed, 1),
         }
-        row = {"step": self.step, "tokens": self.step * self.tokens_per_step, "ts": time.time(), "m": metrics}
+        row = {"step": self.step, "tokens": self.step * self.tokens_per_step, "ts": time.time()}
+        row |= {"attempt": self._attempt, "m": metrics}
         if self.writes:
             with disk_errors(self.out):
                 append_line(self.out / "metrics.jsonl", row)
@@ -183,6 +189,16 @@ class Logbook:
 
     def _step_seconds(self) -> float:
         return self.tokens_per_step / self._speed if self._speed else 0.0
+
+
+def _before(status: Path) -> tuple[int, float]:
+    """Number of the attempt that begins now, and the seconds that those before it took up to their last heartbeat."""
+    try:
+        told = json.loads(status.read_bytes())
+    except (FileNotFoundError, ValueError):  # half of it after a power cut
+        return 1, 0.0
+    seconds = max(0.0, told.get("heartbeat", 0.0) - told.get("started", math.inf))
+    return told.get("attempt", 1) + 1, told.get("earlier_s", 0.0) + seconds
 
 
 def end_as_diverged(out: Path, why: str) -> NoReturn:

@@ -55,12 +55,14 @@ def adopt(out: Path, others: Iterable[Path], steps: int, run_key: str) -> tuple[
         step, _, run = found[-1]
         out.mkdir(parents=True, exist_ok=True)
         told = f"steps 1 to {step} are those of {run.name}, the same run with another budget"
-        event = {"ts": time.time(), "step": step, "level": "info", "kind": "stem", "text": told}
+        event = {"ts": time.time(), "step": step, "level": "info", "kind": "stem", "text": told, "run": run.name}
         for name in WRITTEN:
             rows = [r for r in read_lines(run / f"{name}.jsonl") if r["step"] <= step]
             (out / f"{name}.jsonl").unlink(missing_ok=True)
             if name == "events":
                 rows.append(event)
+            elif name == "metrics":
+                rows = [{**r, "attempt": 0} for r in rows]  # no attempt of this run made them
             if rows:
                 append_lines(out / f"{name}.jsonl", rows)
         shutil.copytree(run / STEM, out / NEW, ignore=shutil.ignore_patterns("state.json"))

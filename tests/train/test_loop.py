@@ -107,8 +107,11 @@ def test_sigterm_leaves_a_checkpoint_and_asks_to_be_run_again(whole, tmp_path):
         assert process.wait(timeout=30) == 75
     assert status(tmp_path)["state"] == "queued"
     assert 0 < status(tmp_path)["step"] < 40
+    spent = status(tmp_path)["heartbeat"] - status(tmp_path)["started"]
     run(tmp_path)
     assert_same(tmp_path, whole[0])
+    assert status(tmp_path)["attempt"] == 2 and status(tmp_path)["earlier_s"] == pytest.approx(spent, abs=1e-3)
+    assert {r["attempt"] for r in read_lines(tmp_path / "metrics.jsonl")} == {1, 2}
     assert [e["kind"] for e in read_lines(tmp_path / "events.jsonl")] == ["stopped", "resume"]
 
 

@@ -9,6 +9,7 @@ from tiny_run import ROWS, SEQ_LEN, SPEC, FakeLoader, logged, run
 from mixlab import pipeline
 from mixlab.compose import spec_of
 from mixlab.errors import ConfigError
+from mixlab.results.store import Store
 from mixlab.train.stem import STEM, adopt, stem_step
 from mixlab.workspace import Workspace, read_json, read_lines
 from tests.conftest import TINY
@@ -72,6 +73,11 @@ def test_runs_of_several_budgets_find_each_others_stems(project):
     (event,) = [e for e in read_lines(out / "events.jsonl") if e["kind"] == "stem"]
     assert first.name in event["text"] and "steps 1 to 14" in event["text"]
     assert not read_lines(alone / "events.jsonl")
+    told = Store.open(ws).sql("SELECT parent_run_id, attempt FROM run ORDER BY target_tokens")
+    assert told["parent_run_id"].tolist()[1] == first.name and told["attempt"].tolist() == [1, 1]
+    made = Store.open(ws).sql("SELECT step, attempt FROM metric WHERE run_id = ? AND name = 'lr'", [out.name])
+    assert (made["attempt"] == (made["step"] > 14)).all()
+    assert (out.name, first.name) in Store.open(ws).sql("FROM lineage_edge").itertuples(index=False, name=None)
     names = ("step", "task", "metric", "value")
     rows = [[[r[n] for n in names] for r in read_lines(d / "scores.jsonl")] for d in (out, alone)]
     assert rows[0] == rows[1]

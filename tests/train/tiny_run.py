@@ -59,10 +59,10 @@ def run(
 
 
 def logged(out: Path) -> list:
-    """Every logged number, wall clocks left out."""
+    """Every logged number, wall clocks and attempts left out."""
     metrics = read_lines(out / "metrics.jsonl")
     for row in metrics:
-        del row["ts"], row["m"]["tokens_per_s"]
+        del row["ts"], row["attempt"], row["m"]["tokens_per_s"]
     return [*metrics, *read_lines(out / "scores.jsonl")]
 
 
