@@ -28,7 +28,6 @@ def progress() -> None:
     """The newest audit that was started here; looks again while it runs, and draws the page anew when it ends."""
     is_live = corpora.preparing(workspace(), "audit")
 
-    @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="audit_job")
     def looked() -> None:
         told = corpora.last_job(workspace(), "audit")
         if told is not None:
@@ -36,7 +35,7 @@ def progress() -> None:
             if is_live and told["state"] not in jobs.LIVE:
                 st.rerun()
 
-    looked()
+    jobview.live(looked, key="audit", is_live=is_live)
 
 
 def shown(found: Audit) -> None:

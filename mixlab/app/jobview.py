@@ -1,10 +1,10 @@
 """A job on a page: its state in a word and an icon, how far it is, its log, and a button that stops it.
 
-Draws what mixlab.jobs tells; starts nothing. Whoever draws live jobs does so in a fragment that looks again.
+Draws what mixlab.jobs tells; starts nothing. Whoever draws live jobs does so by `live`, which looks again.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,30 @@ STALE_S = 20.0
 """Progress older than this is shown with its age."""
 
 
+def live(draw: Callable[[], None], *, key: str, is_live: bool) -> None:
+    """Draws a part of the page, and again every few seconds while `is_live`; its jobs are drawn with the same `key`.
+
+    Whether a job is to be stopped, the page asks, and the part stands still until it is answered. A part that is drawn
+    anew at that moment takes the question with it before the browser has it, or the click that answers it.
+    """
+    asked = _asked(key)
+    st.fragment(draw, run_every=lab.LIVE_SECONDS if is_live and not asked else None, key=f"live-{key}")()
+    if asked:
+        ask = st.dialog("Stop this job?", icon=":material/stop_circle:", on_dismiss=lambda: _forget(key))
+        ask(_question)(asked, key)
+
+
 def job(told: Mapping[str, Any], *, key: str) -> None:
-    """One job in a box; `key` tells the same job on another page apart."""
+    """One job in a box; `key` is that of the live part it stands in."""
     name = f"{key}-{told['job']}"
     with st.container(border=True, key=f"job-{name}"):
         with st.container(horizontal=True, vertical_alignment="center"):
             parts.state("stopping" if told["is_stopping"] else told["state"])
             st.text(parts.text_of(now.words_of(told)), width="stretch")
             can_stop = told["state"] in jobs.LIVE and not told["is_stopping"]
-            if can_stop and st.button("Cancel", key=f"cancel-{name}", icon=":material/stop_circle:"):
-                stop(told["job"], parts.text_of(now.words_of(told)))
+            if can_stop:
+                st.button("Cancel", key=f"cancel-{name}", icon=":material/stop_circle:", on_click=_ask,
+                          args=(key, told["job"]))  # fmt: skip
         st.caption(when(told))
         if told["state"] in jobs.LIVE:
             progress(now.progress_of(told, Workspace.open()))
@@ -45,14 +59,13 @@ def follow(name: str, *, key: str) -> None:
     folder = Workspace.open().jobs / name
     is_live = jobs.describe(folder)["state"] in jobs.LIVE
 
-    @st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key=f"follow-{key}")
     def part() -> None:
         told = jobs.describe(folder)
         if is_live and told["state"] not in jobs.LIVE:
             st.rerun()
         job(told, key=key)
 
-    part()
+    live(part, key=key, is_live=is_live)
 
 
 def run(told: Mapping[str, Any]) -> None:
@@ -93,20 +106,40 @@ def progress(told: Mapping[str, Any] | None) -> None:
     st.progress(share, text=parts.plain(f"{told['what']}: {share:.0%}{left}{stale}"))
 
 
-@st.dialog("Stop this job?", icon=":material/stop_circle:")
-def stop(name: str, what: str) -> None:
+def _question(told: Mapping[str, Any], key: str) -> None:
     """Asks before a job is stopped, by its name."""
-    st.text(f"{what}\n{name}")
+    name = told["job"]
+    st.text(f"{parts.text_of(now.words_of(told))}\n{name}")
     st.write("It writes its checkpoints and ends; the same command goes on from them. What is finished is kept.")
     with st.container(horizontal=True):
-        if st.button("Stop it", key="stop-job", type="primary", on_click=_stop, args=(name,)):
+        if st.button("Stop it", key="stop-job", type="primary", on_click=_stop, args=(key, name)):
             st.rerun()
-        if st.button("Keep it running", key="keep-job"):
+        if st.button("Keep it running", key="keep-job", on_click=_forget, args=(key,)):
             st.rerun()
     parts.command(["runs", "cancel", name], "The same in a shell:")
 
 
-def _stop(name: str) -> None:
+def _asked(key: str) -> Mapping[str, Any] | None:
+    """The job of this part whose Cancel was clicked, until the question is answered or the job has ended."""
+    if name := st.session_state.get(f"asked-{key}"):
+        told = jobs.describe(Workspace.open().jobs / name)
+        if told["state"] in jobs.LIVE and not told["is_stopping"]:
+            return told
+        _forget(key)
+    return None
+
+
+def _ask(key: str, name: str) -> None:
+    st.session_state[f"asked-{key}"] = name
+    st.rerun()  # the page, which asks
+
+
+def _forget(key: str) -> None:
+    st.session_state.pop(f"asked-{key}", None)
+
+
+def _stop(key: str, name: str) -> None:
+    _forget(key)
     try:
         jobs.cancel(Workspace.open(), name)
     except MixlabError as error:

@@ -49,6 +49,10 @@ def test_a_job_tells_how_far_it_is_and_is_cancelled_by_name_after_a_question(lab
     at.button(key=f"cancel-home-{folder.name}").click().run()
     assert folder.name in said(at) and f"mixlab runs cancel {folder.name}" in said(at)
     assert not (folder / "cancel").exists()
+    assert f"mixlab runs cancel {folder.name}" in said(at.run())  # asked until it is answered, whatever is drawn anew
+    at.button(key="keep-job").click().run()
+    assert "mixlab runs cancel" not in said(at.run()) and not (folder / "cancel").exists()
+    at.button(key=f"cancel-home-{folder.name}").click().run()
     at.button(key="stop-job").click().run()
     assert (folder / "cancel").exists() and not at.exception
 

@@ -58,7 +58,6 @@ else:
 is_live = now.is_anything_live(ws, runs)  # after the buttons: one of them may just have started something
 
 
-@st.fragment(run_every=lab.LIVE_SECONDS if is_live else None, key="home_now")
 def what_runs() -> None:
     """Jobs and runs that go on, how many runs are in which state, what ended; looks again while something goes on."""
     runs = lab.runs()
@@ -81,7 +80,7 @@ def what_runs() -> None:
 
 if is_live or len(runs) or jobs.jobs(ws):
     st.subheader("What runs")
-    what_runs()
+    jobview.live(what_runs, key="home", is_live=is_live)
 if runs.empty:
     starts()
     st.stop()

@@ -84,7 +84,6 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 words = ["data", "prepare", f"source=[{','.join(sorted(chosen))}]", f"cleaning={cleaning}"]
 
 
-@st.fragment(run_every=lab.LIVE_SECONDS if corpora.preparing(ws) else None, key="preparing")
 def last_job() -> None:
     """The newest job that prepares; looks again while it runs, and draws the catalogue anew when it ends."""
     told = corpora.last_job(ws, "prepare")
@@ -99,7 +98,7 @@ def last_job() -> None:
 
 key = jobs.work_key(words, str(corpora.stamp()))
 parts.launch(words, key=key, label="Prepare", disabled=not chosen or corpora.preparing(ws))
-last_job()
+jobview.live(last_job, key="sources", is_live=corpora.preparing(ws))
 
 st.subheader("Add a source")
 st.caption("The form writes one YAML file in this project; a run, a sweep and the mix page then know the source.")
