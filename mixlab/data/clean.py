@@ -8,10 +8,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +27,7 @@ from mixlab.data.processes import Job, results
 from mixlab.data.profiles import steps_of
 from mixlab.data.rules import Cleaned, clean_by, without_lines
 from mixlab.data.steps import ACROSS, LineDedup, RandomDrop, Step, UrlDedup
+from mixlab.data.tally import Tally
 from mixlab.errors import EnvironmentFault
 from mixlab.types import Document
 from mixlab.workspace import lands_at
@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 def clean_source(
     raw: Path, profile: str, out: Path, progress: Callable[[int, int], None] | None = None, workers: int | None = None
 ) -> dict[str, Any]:
-    """Facts of the clean artefact written to `out`: profile, docs and bytes in and out, dropped, lines_dropped.
+    """Facts of the clean artefact written to `out`: profile, docs and bytes in and out, what each rule did.
 
     Memory holds one shard a worker. A document's verdict does not depend on the order of documents, nor do the files
     on the number of `workers` (None: one per core if there is much to read). A document whose text is blank in the
@@ -87,45 +87,7 @@ def clean_source(
                     progress(tally.docs_in, total)
     kept, seconds = tally.docs, monotonic() - began
     logger.info("clean: %s keeps %d of %d documents, %.1f s, %s", profile, kept, tally.docs_in, seconds, lands_at(out))
-    return {
-        "profile": profile,
-        "docs_in": tally.docs_in,
-        "docs": tally.docs,
-        "bytes_in": tally.bytes_in,
-        "bytes": tally.bytes,
-        "dropped": dict(sorted(tally.dropped.items())),
-        "lines_dropped": dict(sorted(tally.lines_dropped.items())),
-    }
-
-
-@dataclass(kw_only=True, slots=True)
-class Tally:
-    """Sums over verdicts."""
-
-    docs_in: int = 0
-    docs: int = 0
-    bytes_in: int = 0
-    bytes: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    lines_dropped: Counter[str] = field(default_factory=Counter)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Counts one row of `verdicts.parquet`."""
-        self.docs_in += 1
-        self.docs += row["kept"]
-        self.bytes_in += row["bytes_in"]
-        self.bytes += row["bytes_out"]
-        if row["reason"]:
-            self.dropped[row["reason"]] += 1
-        for rule, lines in row["lines_dropped"].items():
-            self.lines_dropped[rule] += lines
-
-    def include(self, other: "Tally") -> None:
-        """Adds what another worker counted."""
-        self.docs_in, self.docs = self.docs_in + other.docs_in, self.docs + other.docs
-        self.bytes_in, self.bytes = self.bytes_in + other.bytes_in, self.bytes + other.bytes
-        self.dropped.update(other.dropped)
-        self.lines_dropped.update(other.lines_dropped)
+    return {"profile": profile, **tally.facts(steps)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,21 @@ def test_every_document_has_a_verdict_and_the_sums_agree(tmp_path):
     assert verdicts["d3"]["rules_hit"] == ["filtered:too_few_sentences", "empty"]
     assert verdicts["d0"]["lines_dropped"] == [("line-filtered:no_endmark", 1)]
     assert verdicts["d2"]["bytes_out"] == 0 and verdicts["d2"]["bytes_otherwise"] == len(GOOD) + 8
+    rules = {told.pop("rule"): told for told in facts.pop("rules")}
+    few = {"level": "document", "params": {"min_sentences": 3}, "docs": 2, "first": 2, "only": 1, "bytes": 0}
+    few["bytes"] = sum(verdicts[i]["bytes_otherwise"] for i in ("d1", "d3"))
+    assert rules["filtered:too_few_sentences"] == {**few, "sample": ["d1", "d3"]}
+    line = {"level": "line", "params": {}, "docs": 1, "lines": 1, "sample": ["d0"]}
+    assert rules["line-filtered:no_endmark"] == line and (rules["empty"]["docs"], rules["empty"]["first"]) == (1, 0)
+    assert facts["bytes_otherwise"] - sum(told.get("bytes", 0) for told in rules.values()) == facts["bytes"]
+    assert next(iter(rules)) == "too_long" and not rules["too_long"]["docs"]  # in the profile's order, idle ones too
     assert facts == {
         "profile": "c4/tfds-3.1.0",
         "docs_in": 4,
         "docs": 1,
         "bytes_in": sum(len(d.text) for d in docs),
         "bytes": len(GOOD),
+        "bytes_otherwise": sum(v["bytes_otherwise"] for v in verdicts.values()),
         "dropped": {"badword": 1, "filtered:too_few_sentences": 2},
         "lines_dropped": {"line-filtered:no_endmark": 1},
     }
