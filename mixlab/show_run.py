@@ -36,7 +36,7 @@ def run(ws: Workspace, name: str, *, as_json: bool) -> None:
         told = f"{found['state']}: {found['reason']}" if found["reason"] else found["state"]
         _imported(found, read_json(out / "run.json")["origin"], told if found["steps"] is None else where)
         return
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for d in read_json(out / "plan.json")["draws"]:
         drawn = (f"{d['weight']:.2%}", f"{d['tokens']:,}", f"{d['epochs']:.2f}")
         lines.append((d["source"], *drawn, found["bpb"].get(d["source"]), d["licence"]))

@@ -28,7 +28,7 @@ def scores(
 
 def tasks(title: str, told: Sequence[Mapping[str, Any]]) -> None:
     """One line a task (results/floors.py), what the untrained start and the text alone reach beside each score."""
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for t in told:
         metrics, floors = t["metrics"], t["floors"]
         some = metrics.get("gold_bpb") or metrics["bpb"]

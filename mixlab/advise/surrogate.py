@@ -21,5 +21,5 @@ class Surrogate:
     None: the method has no joint posterior."""
     left_out: tuple[np.ndarray, np.ndarray] | None = None
     """Mean and sd of each training row given the others, with what was learned held fixed; None: no closed form."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What was learned, for `explain`."""

@@ -87,7 +87,8 @@ def _runs(
             f"{path.name} has no column of scores: none is named after bpb or loss. Name them by --metric 'eval/*'. "
             f"It has: {', '.join(columns)}."
         )
-    found, under_way, without = [], 0, 0
+    found: list[Arrival] = []
+    under_way, without = 0, 0
     for line, row in rows:
         if row.get("State", "").lower() in UNDER_WAY:
             under_way += 1

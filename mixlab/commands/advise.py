@@ -1,12 +1,15 @@
 """`mixlab recommend` and `mixlab advise …`: what the finished runs say, and which runs to buy next."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mixlab.commands.options import AsJson
 from mixlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mixlab.advise.region import Group
 
 app = typer.Typer(no_args_is_help=True, help="What the runs say, and which to buy next.")
 Sweep = Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")]
@@ -94,11 +97,11 @@ def _metric(told: list[str] | None, option: str) -> dict[str, float]:
     return {(n.replace("/", "_") if n.startswith(("bpb", "loss")) else f"bpb_{n}"): v for n, v in named.items()}
 
 
-def _groups(told: list[str] | None):
+def _groups(told: list[str] | None) -> "tuple[Group, ...]":
     """Limits on sums, from `a+b<=0.4` or `a+b>=0.2`."""
     from mixlab.advise.region import Group
 
-    found = []
+    found: list[Group] = []
     for text in told or []:
         sign = "<=" if "<=" in text else ">="
         names, _, number = text.partition(sign)

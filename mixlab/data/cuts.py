@@ -17,7 +17,8 @@ def without_words(text: str, spans: Sequence[tuple[int, int]]) -> str:
     'One, four.'
     """
     bounds = word_bounds(text)
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for first, end in sorted(spans):
         kept.append(text[at : bounds[first][0]])
         at = bounds[end][0] if end < len(bounds) else bounds[end - 1][1]

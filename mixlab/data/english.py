@@ -153,7 +153,8 @@ class _Tables(NamedTuple):
             return list(exceptions[core])
         if "." in core and self.url.match(core):
             return [core]
-        parts, start = [], 0
+        parts: list[str] = []
+        start = 0
         for match in self.infix.finditer(core):
             if match.start() == 0:  # an infix at the very start splits nothing
                 continue

@@ -148,7 +148,7 @@ def _measured(text: str, step: Step, measures: Mapping[str, float] | None) -> Ou
     """The verdict of rules that compare a measure with a threshold; None: there is no text to measure."""
     if measures is None:
         return Outcome(text, ("empty",))
-    hits = []
+    hits: list[str] = []
     for name, measure in measures.items():
         limit = threshold_of(step, RULES[name])
         if limit is not None and RULES[name].drops(measure, limit):

@@ -86,7 +86,7 @@ def write_raw(
 class _Tally:
     """What was left out and what was renamed, counted while documents flow."""
 
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
 
 

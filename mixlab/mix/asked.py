@@ -55,7 +55,8 @@ def check_groups(weights: Mapping[str, float], groups: Mapping[str, Mapping[str,
                     f"{title} names the {what} '{s}' in two places, {where[s]} and {place}. Leave it in one of them."
                 )
             where[s] = place
-    reached, todo = set(), [g for g in weights if g in groups]
+    reached: set[str] = set()
+    todo = [g for g in weights if g in groups]
     while todo:
         reached.add(group := todo.pop())
         todo += [g for g in groups[group] if g in groups]  # everything has one place: no circle is reached from here

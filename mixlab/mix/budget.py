@@ -187,7 +187,7 @@ def exposure(drawn: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]
             if part:
                 tokens[licence] = tokens.get(licence, 0) + part
                 sources.setdefault(licence, set()).add(source)
-    rows = []
+    rows: list[Exposure] = []
     for licence, n in tokens.items():
         commercial, share_alike = terms(licence)
         named, share = tuple(sorted(sources[licence])), n / sum(drawn.values())

@@ -59,7 +59,7 @@ def dirichlet(available: Sizes, n: int, seed: int, caps: Caps) -> list[Mixture]:
     middle = temperature(available, 2.0)
     sources, prior = list(middle.weights), np.array(list(middle.weights.values()))
     strengths = np.geomspace(WEAK, STRONG, n) * len(sources)
-    mixes = []
+    mixes: list[Mixture] = []
     for k, strength in enumerate(strengths, 1):
         w = generator(seed, "dirichlet", k).dirichlet(np.maximum(prior * strength, 1e-3))
         mixes.append(_within(_mix(f"r{k:02d}", sources, w), caps))

@@ -102,7 +102,8 @@ def megatron(recipe: Recipe, phase: PlanPhase) -> str:
 
 def nanotron(recipe: Recipe, phase: PlanPhase) -> str:
     """`data_stages` of a Nanotron config, a stage per phase of the plan; steps count from 1."""
-    stages, start = [], 1
+    stages: list[dict[str, object]] = []
+    start = 1
     for p in recipe.plan.phases:
         drawn = _drawn(p)
         dataset = {

@@ -50,7 +50,8 @@ def caps(corpora: Mapping[str, Corpus], train: TrainSpec, seq_len: int) -> dict[
     `train.max_epochs` decides; with `train.target_tokens` its caps are those of the target, too. A source of which the
     lab has less than its match may not repeat at all.
     """
-    wanted, most = meant(corpora, train), {}
+    wanted = meant(corpora, train)
+    most: dict[str, float] = {}
     for source, n in visible(corpora, train).items():
         epochs = 1.0 if n < wanted[source] else train.max_epochs
         most[source] = min(1.0, epochs * (n // seq_len * seq_len) / train.tokens)

@@ -86,7 +86,7 @@ def read_design(path: Path) -> list[Mixture]:
     """
     if not path.is_file():
         raise ConfigError(f"there is no design at {path}. Write one with `mixlab mix design -o {path}`.")
-    mixtures = []
+    mixtures: list[Mixture] = []
     with open(path, newline="", encoding="utf-8") as f:
         for i, row in enumerate(csv.DictReader(f), start=1):
             name = row.pop("name", None) or f"row{i:02d}"
