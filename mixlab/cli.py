@@ -54,6 +54,8 @@ def main() -> None:
         if e.code == INTERRUPTED:  # typer's word for Ctrl-C
             sys.stderr.write("interrupted: what is finished is kept; the same command continues.\n")
         raise
+    except KeyboardInterrupt:  # before typer looks out for it
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mixlab … | head` is no error
 
@@ -104,6 +106,7 @@ def start_app(
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: the first free from 8501.")] = None,
 ) -> None:
     """Opens the Streamlit app on what is in the lab."""
+    import signal
     import subprocess
 
     from mixlab.app.launch import HOST, command, free_port
@@ -111,13 +114,16 @@ def start_app(
     from mixlab.workspace import Workspace
 
     at, ws = free_port(port), Workspace.open()
-    typer.echo(f"The app on {ws.root}: http://{HOST}:{at}  (Ctrl-C ends it; jobs that it started go on)")
+    ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server begins so: else it ends with a traceback
     with subprocess.Popen(command(at)) as server:
-        if ws.runs():
-            publish(ws)  # while the server starts: pages read an index that is old, or of an older mixlab, run by run
+        signal.signal(signal.SIGINT, ctrl_c)
         try:
+            typer.echo(f"The app on {ws.root}: http://{HOST}:{at}  (Ctrl-C ends it; jobs that it started go on)")
+            if ws.runs():
+                publish(ws)  # while it starts: pages read an index that is old, or of an older mixlab, run by run
             sys.exit(server.wait())
         except KeyboardInterrupt:
+            server.terminate()
             sys.exit(0)  # the way to end an app; its jobs go on
 
 

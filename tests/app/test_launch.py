@@ -2,7 +2,11 @@
 
 import ast
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -42,6 +46,17 @@ def test_a_taken_port_is_said_and_without_one_the_next_is_found():
     assert launch.FIRST_PORT <= launch.free_port() < launch.FIRST_PORT + launch.PORTS
     with pytest.raises(EnvironmentFault):
         launch.free_port(99_999)
+
+
+def test_ctrl_c_before_the_server_is_up_ends_the_app_without_a_traceback(tmp_path):
+    env = {**os.environ, "MIXLAB_HOME": str(tmp_path / "lab")}
+    argv = [sys.executable, "-m", "mixlab.cli", "app"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=tmp_path,
+                          start_new_session=True) as app:  # fmt: skip
+        assert app.stdout is not None
+        assert "Ctrl-C ends it" in app.stdout.readline()
+        os.killpg(app.pid, signal.SIGINT)  # as a terminal does: to the server, too
+        assert (app.stdout.read(), app.wait(30)) == ("", 0)
 
 
 def test_what_the_app_needs_is_there():
