@@ -112,7 +112,12 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         (p["a"], p["b"], _cell(p["difference"]), _span(p["lo"], p["hi"]), _cell(p["p_holm"]), p["winner"])
         for p in told["pairs"]
     ]
-    show.table("Pairs", ("a", "b", "a - b", "95 %", "p (Holm)", "winner"), lines)
+    note = (
+        "Intervals: the noise of training alone; `mixlab runs compare A B` adds that of held-out documents or items. "
+        f"A winner needs Holm's p over these {len(lines):,} pairs below {contest.ALPHA:g}, too, so `compare` may tell "
+        "two mixes apart where a ranking does not."
+    )
+    show.table("Pairs", ("a", "b", "a - b", "95 %", "p (Holm)", "winner"), lines, note=note)
     if told["agreement"]:
         lines = [
             (a["task"], a["metric"], f"{a['decision_accuracy']:.2f}", _span(a["lo"], a["hi"]))
