@@ -81,10 +81,10 @@ def task_scores(groups: Mapping[str, str], metric: str) -> tuple[pd.DataFrame, p
 
 
 def task_metrics(run_ids: Sequence[str]) -> list[str]:
-    """Metrics that some task of these runs was scored by; the two that tell most first."""
+    """Metrics that some task of these runs was scored by; the two that tell most first, what all agree in last."""
     ws = Workspace.open()
     found = _metrics(str(ws.root), lab.stamp_of("scores.jsonl", only=run_ids), tuple(run_ids))
-    return sorted(found, key=lambda m: (m != "acc_char", m != "gold_bpb", m))
+    return sorted(found, key=lambda m: (m != "acc_char", m != "gold_bpb"))
 
 
 def compared(told: Mapping[str, Any]) -> pd.DataFrame:

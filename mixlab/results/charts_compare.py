@@ -106,7 +106,10 @@ def task_scores(scores: pd.DataFrame, floors: pd.DataFrame, groups: Sequence[str
         y=y, yOffset=alt.YOffset("group:N", sort=names),
         color=alt.Color("group:N", scale=palette, legend=alt.Legend(title="run", orient="bottom", columns=1)),
     )  # fmt: skip
-    x = alt.X("value:Q", title=metric, scale=alt.Scale(zero=False))
+    drawn: Any = pd.concat([*(scores[c].astype(float) for c in ("value", "lo", "hi")), floors["value"]])
+    least, most = drawn.min(), drawn.max()  # one value makes no axis: a share lies between 0 and 1
+    scale = alt.Scale(domain=[min(0.0, least), max(1.0, most)]) if least == most else alt.Scale(zero=False)
+    x = alt.X("value:Q", title=metric, scale=scale)
     spans = base.mark_rule(aria=False, strokeWidth=2).encode(x=alt.X("lo:Q", title=metric), x2="hi:Q")
     dots = base.mark_point(filled=True, size=70).encode(
         x=x, tooltip=_tips("task", "group", "value", "lo", "hi", digits=4)

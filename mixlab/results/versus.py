@@ -98,10 +98,11 @@ def task_scores(store: Store, run_ids: Sequence[str], metric: str) -> pd.DataFra
 
 
 def task_metrics(store: Store, run_ids: Sequence[str]) -> list[str]:
-    """Metrics that some task of these runs was scored by, by name."""
+    """Metrics that some task of these runs was scored by, by name; those in which all runs agree come last."""
     found = store.sql(
-        "SELECT DISTINCT metric FROM score_last WHERE value IS NOT NULL "
-        "AND NOT starts_with(task, 'bpb/') AND NOT starts_with(task, 'length/') ORDER BY metric",
+        "SELECT metric, task, max(value) > min(value) AS is_apart FROM score_last WHERE value IS NOT NULL "
+        "AND NOT starts_with(task, 'bpb/') AND NOT starts_with(task, 'length/') GROUP BY ALL",
         only=run_ids,
     )
-    return list(found["metric"])
+    apart = set(found.loc[found["is_apart"], "metric"])
+    return sorted(set(found["metric"]), key=lambda metric: (metric not in apart, metric))

@@ -103,6 +103,18 @@ def test_a_difference_that_is_not_one_looks_different_by_shape_too():
     assert shape["domain"] == ["told apart", "not distinguishable"] and len(set(shape["range"])) == 2
 
 
+def test_scores_that_all_agree_stand_on_an_axis_of_more_than_one_value():
+    none = FLOORS.iloc[:0]
+    same = charts_compare.task_scores(TASKS.assign(value=0.0, lo=None, hi=None), none, ["a", "b"], "copied").to_dict()
+    assert same["layer"][1]["encoding"]["x"]["scale"]["domain"] == [0, 1]
+    assert (
+        "domain"
+        not in charts_compare.task_scores(TASKS, none, ["a", "b"], "acc").to_dict()["layer"][1]["encoding"]["x"][
+            "scale"
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     "chart",
     [

@@ -56,3 +56,13 @@ def test_task_scores_come_with_the_floors_of_the_untrained_and_of_the_text(ws, m
     (score,) = versus.task_scores(store, [run.name], "acc_char").to_dict("records")
     assert (score["task"], score["value"], round(score["lo"], 3), round(score["hi"], 3)) == ("quiz", 0.5, 0.402, 0.598)
     assert versus.task_metrics(store, [run.name]) == ["acc_char"]
+
+
+def test_metrics_in_which_all_runs_agree_come_last(ws, make_run):
+    runs = [make_run("even", 0), make_run("odd", 0, weights={"code": 0.7, "wiki": 0.3})]
+    about = {"ts": 1.0, "task": "samples", "stderr": None, "n": 9, "higher_is_better": True, "evals_key": "q"}
+    for run, value in zip(runs, (0.1, 0.2), strict=True):
+        for metric, told in (("copied", 0.0), ("distinct", value)):
+            at = {"step": 3, "tokens": 300, "final": True, "detail": {}}
+            append_line(run / "scores.jsonl", {**about, **at, "metric": metric, "value": told})
+    assert versus.task_metrics(Store.open(ws), [r.name for r in runs]) == ["distinct", "copied"]
