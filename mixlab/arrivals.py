@@ -237,7 +237,7 @@ def _list(ws: Workspace, sweep: str, runs: Sequence[str]) -> None:
     path = ws.sweeps / f"{sweep}.json"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = read_object(path) or {"name": sweep, "created_at": time.time(), "runs": []}
+        told = read_object(path) or {"name": sweep, "kind": "import", "created_at": time.time(), "runs": []}
         write_json(path, {**told, "runs": list(dict.fromkeys([*told["runs"], *runs]))})
 
 

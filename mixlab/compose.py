@@ -96,15 +96,26 @@ def spec_from(cfg: DictConfig, overrides: Sequence[str]) -> RunSpec:
 
 def expand(name: str | None, overrides: Sequence[str], project: Path) -> list[RunSpec]:
     """The runs of a sweep: `sweeps/<name>.yaml` and what was typed, which wins, spread over every a,b and range()."""
+    return spread(axes(name, overrides, project), project)
+
+
+def axes(name: str | None, overrides: Sequence[str], project: Path) -> list[str]:
+    """What a sweep asks for, its file's own parameters and what was typed, which wins; every a,b and range() whole."""
     chosen = [*([f"+sweeps={name}"] if name else []), *overrides]
     if name and not (project / "sweeps" / f"{name}.yaml").is_file():
         known = [p.stem for p in (project / "sweeps").glob("*.yaml")]
         raise ConfigError(f"there is no sweeps/{name}.yaml in {project}.{nearest(name, known)}")
     swept = _swept(chosen, project)
     typed = {o.split("=", 1)[0] for o in overrides}
-    lists = [*([f"+sweeps={name}"] if name else []), *(s for s in swept if s.split("=", 1)[0] not in typed), *overrides]
+    return [*([f"+sweeps={name}"] if name else []), *(s for s in swept if s.split("=", 1)[0] not in typed), *overrides]
+
+
+def spread(lists: Sequence[str], project: Path) -> list[RunSpec]:
+    """A run for each combination of the values in `lists`."""
     try:
-        batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lists), max_batch_size=None)
+        batches = BasicSweeper.split_arguments(
+            OverridesParser.create().parse_overrides(list(lists)), max_batch_size=None
+        )
     except HydraException as e:
         raise ConfigError(sentence(e, project)) from e
     return _specs([one for batch in batches for one in batch], project)

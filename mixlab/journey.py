@@ -69,7 +69,7 @@ def _train(specs: Sequence[RunSpec], ws: Workspace, workers: int, watch: show.Wa
     """Ids of the runs, all of them finished; mixes that are the same are one run, under the name of the first."""
     told = sweep.rehearse_all(specs, ws)
     told = [t for i, t in enumerate(told) if t.key not in {u.key for u in told[:i]}]
-    state = sweep.run_all(told, ws, name="demo", workers=workers, watch=watch.sweep)
+    state = sweep.run_all(told, ws, name="demo", workers=workers, watch=watch.sweep, about={"kind": "design"})
     if state.failed:
         reasons = "\n".join(f"{run}: {why}" for run, why in state.failed.items())
         raise RunFailed(f"{len(state.failed)} of {len(told)} runs failed; the others are kept.\n{reasons}")
@@ -89,7 +89,9 @@ def _cost_of_c4(spec: RunSpec, ws: Workspace, name: str) -> dict[str, Any]:
     at, chosen = places(spec, ws), spec.cleaning.profile_of(name)
     kept = build(at.clean[name], _made_already)
     key = key_of("clean", clean.VERSION, PLAIN, {"raw": at.raw[name].name[-8:]})
-    plain = build(ws.artefact("clean", name, key), lambda out: clean.clean_source(at.raw[name], PLAIN, out))
+    plain = build(
+        ws.artefact("clean", name, key), lambda out: clean.clean_source(at.raw[name], PLAIN, out), [at.raw[name]]
+    )
     os.utime(at.clean[name])  # the newest cleaning is the one that is trained on: atlas and explain speak of it
     dropped = sorted(plain["dropped"].items(), key=lambda kv: -kv[1])
     return {

@@ -57,7 +57,8 @@ def optimize(
         told = [_rehearsed(spec, b, len(ids) + i, corpora, ws) for i, b in enumerate(batch)]
         asked = [*asked[: len(ids)], *batch, *asked[len(ids) + len(batch) :]]
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"name": path.stem, "runs": [*ids, *(t.path.name for t in told)], "trials": asked})
+        runs = [*ids, *(t.path.name for t in told)]
+        write_json(path, {"name": path.stem, **options.get("about", {}), "runs": runs, "trials": asked})
         options |= {"name": f"{name}-optimize", "workers": workers, "watch": watch.sweep}
         state = sweep.run_all(told, ws, **options)
         failed |= state.failed

@@ -88,17 +88,19 @@ def run_all(
     fail_fast: bool = False,
     retry_failed: bool = False,
     enough: Callable[[Path], bool] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Trains what is not finished yet, `workers` at a time, and says how it went; failures do not stop the others.
 
     `workers` None: one a GPU, else one a core (crew.py). A run that has `enough` stops with its checkpoint, as done.
+    `about`: what `sweeps/<name>.json` tells beside its runs: `kind` (grid, design, halving, optimize), `asked`.
 
     A run that another machine trains is left to it until it is done or given up. One that failed for good is told as
     failed and not trained again, unless `retry_failed`; `fail_fast` stops at the first failure, with checkpoints.
     ConfigError, before any, for a run that this machine cannot train.
     Raises KeyboardInterrupt after the running ones have written their checkpoints; a second one ends them at once.
     """
-    _list(ws, name, [t.path.name for t in told])
+    _list(ws, name, [t.path.name for t in told], about or {})
     todo = list({t.path.name: t for t in told if not t.is_done and not (enough and enough(t.path))}.values())
     state = Progress(total=len(told), cached=len(told) - len(todo), done=len(told) - len(todo))
     for task in [] if retry_failed else [t for t in todo if t.failure]:
@@ -199,11 +201,11 @@ def _state(run: Path) -> Running:
     return Running(step=told["step"] or 0, steps=told["steps"] or 0, bpb_macro=told["bpb_macro"])
 
 
-def _list(ws: Workspace, name: str, runs: Sequence[str]) -> None:
+def _list(ws: Workspace, name: str, runs: Sequence[str], about: Mapping[str, Any]) -> None:
     """Writes down which runs a sweep asked for, beside those it asked for before."""
     ws.sweeps.mkdir(parents=True, exist_ok=True)
     path = ws.sweeps / f"{name}.json"
     with FileLock(ws.sweeps / f".{name}.lock"):
         before: dict[str, Any] = {"runs": [], "created_at": time.time(), **read_object(path)}
         both = list(dict.fromkeys([*before["runs"], *runs]))
-        write_json(path, {"name": name, "created_at": before["created_at"], "runs": both})
+        write_json(path, {**before, **about, "name": name, "runs": both})

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,10 +148,11 @@ class Workspace:
         return self.root / "drafts"
 
 
-def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+def build(path: Path, write: Callable[[Path], Mapping[str, Any]], made_of: Iterable[Path] = ()) -> dict[str, Any]:
     """Manifest of the artefact at `path`; `write(tmp)` makes it and returns its facts, unless it is there already.
 
-    Two processes that ask at once do the work once. A failure leaves nothing behind at `path`.
+    `made_of`: the artefacts that `write` reads, for the manifest to tell. Two processes that ask at once do the work
+    once. A failure leaves nothing behind at `path`.
     """
     if is_complete(path):
         return read_manifest(path)
@@ -163,8 +164,9 @@ def build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, A
             tmp = path.parent / f".{path.name}{TMP}{uuid.uuid4().hex[:8]}"
             tmp.mkdir()
             try:
-                began = time.monotonic()
-                facts = {**write(tmp), "name": path.name, "built_s": round(time.monotonic() - began, 3)}
+                began, inputs = time.monotonic(), [f"{p.parent.name}/{p.name}" for p in made_of]
+                facts = {**write(tmp), "name": path.name, "made_of": inputs}
+                facts["built_s"] = round(time.monotonic() - began, 3)
                 write_json(tmp / MANIFEST, facts)
                 _sync_dir(tmp)
                 shutil.rmtree(path, ignore_errors=True)  # without a manifest it is a torso

@@ -11,6 +11,7 @@ from mixlab.compose import spec_of
 from mixlab.data.places import places
 from mixlab.data.shards import document_ends, token_array
 from mixlab.errors import SourceError
+from mixlab.results.store import Store
 from mixlab.workspace import Workspace, key_of
 from tests.conftest import TINY, documents, write_source
 
@@ -65,6 +66,26 @@ def test_what_is_cut_or_dropped_is_not_trained_on(project, ws, items):
         assert after["prose"].key != before["prose"].key
         assert after["prose"].dropped.get("evaluation-items", 0) == 60 - left
         assert at.contamination is not None and spec.decontamination.policy in at.contamination.name
+    check_store(Store.open(ws), at)
+
+
+def check_store(store, at):
+    """The store tells of items, stages and the whole way back, as far as the last corpora, `at`, are concerned."""
+    met = store.sql(
+        "SELECT n_docs, n_items, n_items_hit, removed FROM contamination WHERE key = ? AND source = 'prose'",
+        [at.contamination.name],
+    )
+    assert met.values.tolist() == [[3, 3, 3, True]]
+    stages = "SELECT docs_in, docs_out FROM filter_stage WHERE stage = ? AND source = 'prose' ORDER BY key = ? DESC"
+    assert store.sql(stages, ["contamination", at.contamination.name]).values.tolist()[0] == [60, 57]
+    (told,) = store.sql("FROM source WHERE key = ?", [at.tokens["prose"].name[-8:]]).itertuples()
+    ways = {"tokenizer_id": at.tokenizer, "pipeline_id": at.clean["prose"], "parent_source_id": at.raw["prose"]}
+    assert all(getattr(told, name) == f"{path.parent.name}/{path.name}" for name, path in ways.items())
+    back = """WITH RECURSIVE way AS (SELECT ? AS name UNION SELECT parent FROM lineage_edge JOIN way ON child = name)
+              SELECT name FROM way"""
+    names = set(store.sql(back, [f"tokens/{told.source}-{told.key}"])["name"])
+    every = [*ways.values(), *at.raw.values(), *at.clean.values(), at.contamination, at.dedup, at.split]
+    assert names == {f"{p.parent.name}/{p.name}" for p in [*every, at.tokens["prose"]]}
 
 
 def test_items_decide_the_key_not_the_place_of_their_file(project, ws, items):

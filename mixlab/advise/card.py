@@ -77,7 +77,12 @@ class Verdict:
     """Rank correlation of left-out predictions with the observed objective."""
     cv_mae: float
     """Mean absolute error of left-out predictions."""
+    cv_r2: float
+    """Share of the variance that left-out predictions explain; 0 is no better than the mean of the runs."""
     cv_scheme: str
+    cv_predicted: dict[str, float]
+    """Run (its number in the table, where that names none) -> objective foretold by fits that saw neither it nor its
+    mix."""
     per_metric: tuple[MetricVerdict, ...]
     indifference: dict[str, tuple[float, float]]
     """Source -> weights that are equally good, all within one sd of the difference to the best."""

@@ -7,6 +7,7 @@ each time it is asked for, so a proposal is settled by training it and by nothin
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +33,14 @@ def propose(path: Path, verdict: Verdict, natural: Mapping[str, float], recipe: 
         "hi95": verdict.gain.hi95,
         "sd": (verdict.gain.hi80 - verdict.gain.lo80) / 2 / Z80 / verdict.widened,
         "noise_sd": verdict.noise_sd,
+        "fit": {
+            "method": verdict.method,
+            "r2": verdict.cv_r2,
+            "spearman": verdict.cv_spearman,
+            "mae": verdict.cv_mae,
+            "left_out": verdict.cv_predicted,
+            "one_run": {"recommended": asdict(verdict.predicted), "natural": asdict(verdict.natural)},
+        },
     }
     told = ("recipe", "mixture", "factors", "predicted")
     if not any(all(old.get(k) == row[k] for k in told) for old in read_lines(path)):

@@ -82,7 +82,8 @@ def recommend(
         _opinion(_fitted(kept, metrics, method, asked), method, mix, home, region, seed) for method in SECOND_OPINIONS
     )
     noise = noise_sd if noise_sd is not None else noise_of_repeats(objective)
-    card = _card(objective, best, mix, home, noise, opinions, asked.target, widen)
+    names = [str(name) for name in (kept["run_id"] if "run_id" in kept else range(len(kept)))]
+    card = _card(objective, best, mix, home, noise, opinions, asked.target, widen, names)
     warnings = _warnings(objective, mix, caps, card, dropped)
     return dataclasses.replace(card, dropped=dropped, warnings=warnings, sentences=sentences(card))
 
@@ -121,6 +122,7 @@ def _card(
     opinions: tuple[Opinion, ...],
     target: Target | None,
     widen: float,
+    names: Sequence[str],
 ) -> Verdict:
     """The card of a mix, its warnings and sentences still to be written."""
     sources, runs = objective.sources, objective.fits[0].weights
@@ -145,7 +147,9 @@ def _card(
         best_run=dict(zip(sources, best_run.tolist(), strict=True)),
         cv_spearman=cv.spearman,
         cv_mae=cv.mae,
+        cv_r2=cv.q2,
         cv_scheme=cv.scheme,
+        cv_predicted=dict(zip(names, cv.predicted.tolist(), strict=True)),
         per_metric=_per_metric(objective, mix, home),
         indifference=best.indifference,
         shadow_prices=best.shadow_prices,

@@ -39,7 +39,8 @@ def sweep(
     ws = Workspace.open()
     typed = list(overrides or [])
     file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
-    specs = compose.expand(file, typed, Path.cwd())  # mistakes are told before anything starts
+    asked = compose.axes(file, typed, Path.cwd())
+    specs = compose.spread(asked, Path.cwd())  # mistakes are told before anything starts
     if detach:
         words = [w for w in sys.argv[1:] if w != "--detach"]
         show.say(f"{jobs.launch(ws, words)}\nmixlab runs status | mixlab runs cancel JOB | mixlab runs tail JOB")
@@ -47,7 +48,10 @@ def sweep(
     from mixlab import sweep as sweeping
     from mixlab.results.speeds import measured
 
+    is_design = any(one.startswith("design.row=") for one in asked)
+    kind = "halving" if halving else "optimize" if optimize else "design" if is_design else "grid"
     options: dict[str, Any] = {"workers": workers, "fail_fast": fail_fast, "retry_failed": retry_failed}
+    options["about"] = {"kind": kind, "asked": asked}
     requeue, notes = _Requeue(), []
     try:
         with show.progress() as watch, requeue:

@@ -6,6 +6,7 @@ is not made again.
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 from mixlab.data import clean, decontaminate, dedup, shards, sources, split, substrings, tokenizer
 from mixlab.data.places import Places, places
@@ -20,9 +21,10 @@ Watch = Callable[[str, int, int], None]
 def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[str, Corpus]:
     """Corpora ready to train on, by source name in alphabetical order: raw → clean → dedup → hold-out → tokens."""
     at = without_repeats(spec, ws, watch)
-    build(at.split, lambda out: split.split_pool(at.texts, at.kept, spec.holdout, out))
+    build(at.split, lambda out: split.split_pool(at.texts, at.kept, spec.holdout, out), [at.kept])
     texts = functools.partial(tokenizer.training_texts, at.texts, at.kept, at.split, spec.tokenizer)
-    build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads))
+    learnt_from = [at.split] if spec.tokenizer.kind == "bpe" else []
+    build(at.tokenizer, lambda out: tokenizer.build_tokenizer(spec.tokenizer, texts, out, ws.downloads), learnt_from)
     for s in spec.sources:
         build(
             at.tokens[s.name],
@@ -37,6 +39,7 @@ def prepare(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> dict[st
                 texts=at.texts[s.name],
                 lost=_lost(at, s.name),
             ),
+            [at.clean[s.name], at.kept, at.split, at.tokenizer],
         )
     return {n: shards.open_corpus(at.tokens[n]) for n in sorted(at.tokens)}
 
@@ -46,7 +49,7 @@ def without_repeats(spec: RunSpec, ws: Workspace, watch: Watch | None = None) ->
     at, asked = deduplicate(spec, ws, watch), spec.spans.min_words
     if asked is not None:
         cut = functools.partial(substrings.cut_repeats, at.pool, min_words=asked, dedup=at.dedup)
-        build(at.kept, lambda out: cut(out, priority=spec.dedup.priority))
+        build(at.kept, lambda out: cut(out, priority=spec.dedup.priority), [at.dedup])
     return at
 
 
@@ -54,7 +57,7 @@ def deduplicate(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Pla
     """Places of a spec whose sources are read, cleaned and deduplicated."""
     at = decontaminated(spec, ws, watch)
     progress = _told(watch, "dedup")
-    build(at.dedup, lambda out: dedup.dedup_pool(at.pool, spec.dedup, out, progress, shards=ws.signatures))
+    build(at.dedup, lambda out: dedup.dedup_pool(at.pool, spec.dedup, out, progress, shards=ws.signatures), _pool(at))
     return at
 
 
@@ -63,7 +66,11 @@ def decontaminated(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> 
     at, asked = cleaned(spec, ws, watch), spec.decontamination
     if at.contamination is not None:
         progress = _told(watch, "contamination")
-        build(at.contamination, lambda out: decontaminate.decontaminate_pool(at.clean, asked, out, progress))
+        build(
+            at.contamination,
+            lambda out: decontaminate.decontaminate_pool(at.clean, asked, out, progress),
+            at.clean.values(),
+        )
     return at
 
 
@@ -77,6 +84,7 @@ def cleaned(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
         kept = build(
             at.clean[s.name],
             lambda out, r=raw, p=profile, n=s.name: clean.clean_source(r, p, out, _told(watch, f"clean {n}")),
+            [raw],
         )
         if not kept["docs"]:
             reasons = ", ".join(f"{why} {n:,}" for why, n in sorted(kept["dropped"].items(), key=lambda kv: -kv[1]))
@@ -85,6 +93,13 @@ def cleaned(spec: RunSpec, ws: Workspace, watch: Watch | None = None) -> Places:
                 f"were dropped ({reasons}). Choose a looser profile: +cleaning.per_source.{s.name}=none, for instance."
             )
     return at
+
+
+def _pool(at: Places) -> list[Path]:
+    """The artefacts whose documents are deduplicated."""
+    if at.contamination is not None and at.pool is not at.clean:
+        return [at.contamination]
+    return list(at.clean.values())
 
 
 def _lost(at: Places, source: str) -> dict[str, int]:

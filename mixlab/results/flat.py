@@ -1,5 +1,6 @@
-"""Nested settings as rows of dotted keys: for table `run_param`, and for the page of one run. Arithmetic only."""
+"""Values of JSON files as tables hold them: nested settings as rows of dotted keys, times, keys. Arithmetic only."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,3 +21,26 @@ def flatten(value: Any, key: str = "") -> Iterator[dict[str, Any]]:
         number = float(value) if isinstance(value, int | float) else None
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         yield {"key": key, "value_text": text, "value_num": number}
+
+
+def mix_key(weights: Mapping[str, float] | None) -> str | None:
+    """8 hex digits that name a mixture by its weights, rounded to 1e-9; None without weights."""
+    told = {source: round(weight, 9) for source, weight in sorted((weights or {}).items()) if weight}
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8] if told else None
+
+
+def stamp(seconds: float | None) -> int | None:
+    """Microseconds since 1970, UTC."""
+    return None if seconds is None else round(seconds * 1e6)
+
+
+def digest(value: Any) -> str | None:
+    """8 hex digits over a JSON value; None for none."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8] if value else None
+
+
+def dig(told: Any, *keys: str) -> Any:
+    """The value below nested keys; None where a level is missing."""
+    for key in keys:
+        told = told.get(key) if isinstance(told, Mapping) else None
+    return told

@@ -143,6 +143,8 @@ def _cast(value: Any, kind: pa.DataType) -> Any:
     """The value as Arrow would take it, else None."""
     if value is None or pa.types.is_boolean(kind):
         return value if isinstance(value, bool) else None
+    if pa.types.is_list(kind):
+        return [str(part) for part in value] if isinstance(value, list) else None
     if isinstance(value, bool):
         return str(value) if pa.types.is_string(kind) else None
     if pa.types.is_string(kind):

@@ -5,7 +5,6 @@ Small tables come from rows made here in Python (`run_rows`, `lab_rows`); the lo
 Units in names; times are TIMESTAMP in UTC; loss in nats per token, bpb in bits per byte.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from mixlab.results import marks
-from mixlab.results.flat import flatten
+from mixlab.results.findings import found
+from mixlab.results.flat import dig, digest, flatten, mix_key, stamp
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
 from mixlab.results.stages import prepared
@@ -64,34 +64,43 @@ LAB_TABLES: Mapping[str, pa.Schema] = {
     "source": pa.schema(
         [(name, _TEXT) for name in ("source", "key", "licence", "licence_url", "language")]
         + [(name, _INT) for name in ("docs", "bytes", "tokens", "heldout_docs", "heldout_bytes", "heldout_tokens")]
-        + [("vocab_size", _INT), ("dropped", _TEXT), ("licences", _TEXT), ("path", _TEXT)]
+        + [("vocab_size", _INT), ("dropped", _TEXT), ("licences", _TEXT)]
+        + [(name, _TEXT) for name in ("tokenizer_id", "pipeline_id", "parent_source_id", "path")]
     ),
     "filter_stage": pa.schema(
         [("source", _TEXT), ("key", _TEXT), ("stage_idx", _INT), ("stage", _TEXT), ("profile", _TEXT)]
-        + [(name, _INT) for name in ("docs_in", "docs_out", "bytes_in", "bytes_out")]
+        + [("rule_idx", _INT), ("rule", _TEXT), ("params", _TEXT)]
+        + [(name, _INT) for name in ("docs_in", "docs_out", "bytes_in", "bytes_out", "tokens_in", "tokens_out")]
         + [("wall_s", _REAL)]
     ),
     "filter_reason": pa.schema(
-        [("source", _TEXT), ("key", _TEXT), ("profile", _TEXT), ("rule", _TEXT), ("n_docs", _INT), ("n_lines", _INT)]
+        [(name, _TEXT) for name in ("source", "key", "profile", "rule")]
+        + [(name, _INT) for name in ("n_docs", "n_first_hit", "n_only_hit", "n_lines")]
+        + [("sample_doc_ids", pa.list_(_TEXT))]
     ),
     "contamination": pa.schema(
         [(name, _TEXT) for name in ("source", "key", "task_id", "method")]
-        + [(name, _INT) for name in ("n_docs", "n_items")]
+        + [(name, _INT) for name in ("n_docs", "n_items", "n_items_hit")]
         + [("removed", pa.bool_())]
     ),
-    "sweep": pa.schema([("sweep", _TEXT), ("design", _TEXT), ("n_planned", _INT), ("created_at", _TIME)]),
+    "made_of": pa.schema([("child", _TEXT), ("parent", _TEXT)]),
+    "sweep": pa.schema(
+        [(name, _TEXT) for name in ("sweep", "kind", "design")] + [("n_planned", _INT), ("created_at", _TIME)]
+    ),
     "fit": pa.schema(
-        [(name, _TEXT) for name in ("fit_id", "target", "method", "params")]
-        + [(name, _REAL) for name in ("spearman_holdout", "mae_holdout")]
+        [(name, _TEXT) for name in ("fit_id", "target", "method")]
+        + [("run_ids", pa.list_(_TEXT)), ("params", _TEXT)]
+        + [(name, _REAL) for name in ("r2_holdout", "spearman_holdout", "mae_holdout")]
         + [("n_runs", _INT), ("created_at", _TIME)]
     ),
     "prediction": pa.schema(
-        [("fit_id", _TEXT), ("mix_id", _TEXT), ("mixture", _TEXT)]
+        [("fit_id", _TEXT), ("mix_id", _TEXT), ("run_id", _TEXT), ("mixture", _TEXT)]
         + [(name, _REAL) for name in ("mean", "lo", "hi")]
         + [("is_holdout", pa.bool_())]
     ),
 }
-"""What the lab holds beside its runs: prepared sources, what cleaning dropped, sweeps, the verdict and what it says."""
+"""What the lab holds beside its runs: prepared sources and what they were made of, what cleaning dropped, sweeps, and
+what each recommendation foretold."""
 
 TABLES = (*RUN_TABLES, *LINES, *LAB_TABLES)
 VIEWS: Mapping[str, tuple[str, ...]] = {
@@ -101,7 +110,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "run_wide": ("run", "score_last", "mix_component"),
     "run_best": ("metric",),
     "leaderboard": ("run_wide",),
-    "lineage_edge": ("run",),
+    "lineage_edge": ("run", "made_of"),
     "remark": ("annotation",),
     **marks.PARTS,
 }
@@ -122,8 +131,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
     `metric`: one row a number; `mix`: one row a mixture; `score_last`: the last final, else the last live score of each
     task; `run_wide`: one row a run, a column per source; `run_best`: min, max, last of each metric, finite values only;
     `leaderboard`: one row a mix of finished runs, best first, those imported in another unit (`loss_macro`) last;
-    `lineage_edge`: which corpora a run was made of; `remark`: one row a run of which a person said something, as
-    results/annotations.py tells it.
+    `lineage_edge`: what a run came from and was made of, and what that was made of; `remark`: one row a run of which a
+    person said something, as results/annotations.py tells it.
     """
     bpb = [f"max(value) FILTER (WHERE task = {literal('bpb/' + s)}) AS {quoted('bpb_' + s)}" for s in sources]
     weight = [f"max(weight_frac) FILTER (WHERE source = {literal(s)}) AS {quoted('w_' + s)}" for s in sources]
@@ -142,9 +151,10 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
                    arg_max(value, step) FILTER (WHERE isfinite(value)) AS last
             FROM metric GROUP BY run_id, name""",
         "lineage_edge": """SELECT run_id AS child, parent_run_id AS parent FROM run WHERE parent_run_id IS NOT NULL
-            UNION ALL SELECT run_id AS child, c.key || '-' || c.value AS parent
+            UNION ALL SELECT run_id AS child, 'tokens/' || c.key || '-' || c.value AS parent
             FROM (SELECT run_id, unnest(map_entries(CAST(config::JSON->'corpora' AS MAP(VARCHAR, VARCHAR)))) AS c
-                  FROM run)""",
+                  FROM run)
+            UNION ALL FROM made_of""",
         "remark": """SELECT run_id, bool_or(kind = 'star' AND value = 'on') AS is_starred,
                    bool_or(kind = 'archive' AND value = 'on') AS is_archived,
                    string_agg(key, ', ' ORDER BY key) FILTER (WHERE kind = 'tag' AND value = 'on') AS tags,
@@ -175,20 +185,20 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
         "run_id": run_id,
         "mix_id": mix_id,
         "seen_tokens": about["tokens"],
-        "created_at": _stamp(about["started"]),
-        "started_at": _stamp(files["status"].get("started")),
-        "heartbeat_at": _stamp(about["heartbeat"]),
-        "ended_at": _stamp(files["done"].get("finished_at")),
-        "precision": _dig(told, "spec", "train", "precision"),
+        "created_at": stamp(about["started"]),
+        "started_at": stamp(files["status"].get("started")),
+        "heartbeat_at": stamp(about["heartbeat"]),
+        "ended_at": stamp(files["done"].get("finished_at")),
+        "precision": dig(told, "spec", "train", "precision"),
         "config_hash": told.get("key"),
-        "data_hash": _hash(told.get("corpora")),
+        "data_hash": digest(told.get("corpora")),
         "config": json.dumps(told, ensure_ascii=False, sort_keys=True),
         "flops": _total(told.get("flops")),
         "path": str(run),
     }
     row |= begun(run, told, files["status"]) | usage(told, row)
     params = [
-        {"run_id": run_id, **param} for param in flatten(told.get("spec") or _dig(told, "origin", "settings") or {})
+        {"run_id": run_id, **param} for param in flatten(told.get("spec") or dig(told, "origin", "settings") or {})
     ]
     draws = {draw["source"]: draw for draw in files["plan"].get("draws") or []}
     mix = [
@@ -208,61 +218,10 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def lab_rows(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `LAB_TABLES`, from the manifests of complete artefacts, the sweep files and the verdict."""
-    rows = {table: [] for table in LAB_TABLES} | prepared(ws.root, LAB_TABLES["source"].names)
-    for path in sorted(ws.sweeps.glob("*.json")):
-        told = read_object(path)
-        row = {"sweep": path.stem, "design": json.dumps(told, ensure_ascii=False)}
-        row |= {"n_planned": len(told.get("runs") or []), "created_at": _stamp(told.get("created_at"))}
-        rows["sweep"].append(row)
-    for table, more in _fit_rows(ws.verdict).items():
-        rows[table] += more
-    return rows
-
-
-def _fit_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The fit behind a verdict.json and what it predicts for one run of its own and of the natural mix, 95 %."""
-    told = read_object(path)
-    if not told:
-        return {}
-    fit_id = _hash(told)
-    fit = {"fit_id": fit_id, "target": ", ".join(told.get("metrics") or []), "method": told.get("method")}
-    fit |= {"n_runs": told.get("n_runs"), "spearman_holdout": told.get("cv_spearman")}
-    fit |= {"mae_holdout": told.get("cv_mae"), "params": json.dumps(told, ensure_ascii=False, sort_keys=True)}
-    fit["created_at"] = _stamp(path.stat().st_mtime)
-    mixes = {"predicted": _dig(told, "mixture", "weights"), "natural": None}
-    predictions = [
-        {"fit_id": fit_id, "mix_id": mix_key(weights or {}), "mixture": "recommended" if weights else mix}
-        | {"mean": _dig(told, mix, "mean"), "lo": _dig(told, mix, "lo95"), "hi": _dig(told, mix, "hi95")}
-        | {"is_holdout": True}
-        for mix, weights in mixes.items()
-    ]
-    return {"fit": [fit], "prediction": predictions}
-
-
-def mix_key(weights: Mapping[str, float]) -> str | None:
-    """8 hex digits that name a mixture by its weights, rounded to 1e-9; None without weights."""
-    told = {source: round(weight, 9) for source, weight in sorted(weights.items()) if weight}
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8] if told else None
+    """Rows of `LAB_TABLES`, from the manifests of complete artefacts, the sweep files, the ledger and the verdict."""
+    return {table: [] for table in LAB_TABLES} | prepared(ws.root, LAB_TABLES["source"].names) | found(ws)
 
 
 def _total(flops: Any) -> float | None:
     """FLOPs as one number, whether written as a sum or in parts."""
     return flops.get("total") if isinstance(flops, Mapping) else flops
-
-
-def _stamp(seconds: float | None) -> int | None:
-    """Microseconds since 1970, UTC."""
-    return None if seconds is None else round(seconds * 1e6)
-
-
-def _hash(value: Any) -> str | None:
-    """8 hex digits over a JSON value; None for none."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8] if value else None
-
-
-def _dig(told: Any, *keys: str) -> Any:
-    """The value below nested keys; None where a level is missing."""
-    for key in keys:
-        told = told.get(key) if isinstance(told, Mapping) else None
-    return told

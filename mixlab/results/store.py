@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from filelock import FileLock
 
 import mixlab
 from mixlab.errors import ConfigError, EnvironmentFault
+from mixlab.results.flat import digest
 from mixlab.results.lines import quoted
 from mixlab.results.listing import list_runs
 from mixlab.results.look import Lab, look, metrics_of, published, select, sources_of
@@ -120,10 +122,17 @@ class Store:
         with closing(duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})) as con:
             _quieten(con)
             _attach(con, self.ws, tables, only)
+            con.execute(f"CREATE TEMP VIEW meta AS {_meta(con)}")
             selects = views_sql(sources_of(con) if "run_wide" in views else [], metrics_of(con, tables))
             for view in views:
                 con.execute(f"CREATE TEMP VIEW {view} AS {selects[view]}")
             return con.execute(query, params).df()
+
+
+def _meta(con: duckdb.DuckDBPyConnection) -> str:
+    """SELECT of the facts about the published file; no row where there is none."""
+    found = con.execute("SELECT 1 FROM duckdb_tables() WHERE database_name = 'pub' AND table_name = 'meta'").fetchall()
+    return "SELECT * FROM pub.meta" if found else "SELECT '' AS key, '' AS value WHERE false"
 
 
 def publish(ws: Workspace) -> Path:
@@ -202,7 +211,8 @@ def _build(ws: Workspace, path: Path) -> int:
         for view in VIEWS:
             con.execute(f"CREATE OR REPLACE VIEW main.{view} AS {selects[view]}")
         facts = {"schema_version": str(VERSION), "mixlab_version": mixlab.__version__}
-        facts["duckdb_version"] = duckdb.__version__
+        facts |= {"duckdb_version": duckdb.__version__, "source_fingerprint": str(digest(sorted(lab.stamps.items())))}
+        facts["built_at"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         con.execute(
             "CREATE OR REPLACE TABLE main.meta AS SELECT unnest(?::VARCHAR[]) AS key, unnest(?::VARCHAR[]) AS value",
             [list(facts), list(facts.values())],

@@ -54,7 +54,7 @@ def test_the_whole_schema_is_there_and_holds_what_the_files_say(ws, make_run, ma
             "prediction": ("mixture", ["recommended", "natural"]),
             "mix": ("name", ["even"]),
             "run_best": ("most", [4.0, 0.01]),
-            "lineage_edge": ("parent", ["wiki-0a0b0c0d", "code-11"]),
+            "lineage_edge": ("parent", ["tokens/wiki-0a0b0c0d", "tokens/code-11"]),
         }
         for table, (column, values) in asked.items():
             assert sorted(store.sql(f"SELECT {column} FROM {table}")[column]) == sorted(values), table

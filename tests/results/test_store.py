@@ -72,7 +72,8 @@ def test_published_and_live_together_are_the_truth_at_any_moment(ws, make_run, w
 def content(ws) -> dict[str, list]:
     with duckdb.connect(str(ws.database), read_only=True) as con:
         tables = [t for (t,) in con.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()]
-        return {t: sorted(map(repr, con.execute(f"FROM {t}").fetchall())) for t in tables}
+        told = {t: sorted(map(repr, con.execute(f"FROM {t}").fetchall())) for t in tables}
+    return {**told, "meta": [row for row in told["meta"] if "built_at" not in row]}
 
 
 def test_publishing_again_or_from_nothing_gives_the_same(ws, make_run, make_source):
@@ -175,8 +176,9 @@ def test_what_is_asked_for_is_what_comes(ws, make_run, make_source):
         source = store.sources().iloc[0]
         assert (source["source"], source["docs"], source["tokens"]) == ("wiki", 10, 300)
         assert json.loads(source["dropped"]) == {"too_short": 3, "duplicate": 1}
-        reasons = store.sql("SELECT rule, n_docs, n_lines FROM filter_reason ORDER BY rule")
-        assert list(reasons.itertuples(index=False, name=None)) == [("no_punctuation", 0, 20), ("too_short", 3, 1)]
+        reasons = store.sql("SELECT rule, n_first_hit, n_lines FROM filter_reason WHERE n_docs IS NULL ORDER BY rule")
+        told = [("no_punctuation", None, 20), ("too_short", 3, 1)]  # of an older mixlab: no more than this is known
+        assert list(reasons.astype(object).where(reasons.notna(), None).itertuples(index=False, name=None)) == told
         assert store.sql("SELECT run_id FROM run WHERE sweep = ?", ["demo"])["run_id"].tolist() == [odd.name]
         params = store.sql("SELECT DISTINCT key, value_text, value_num FROM run_param ORDER BY key")
         assert ("model.d_model", "64", 64.0) in list(params.itertuples(index=False, name=None))
@@ -197,12 +199,83 @@ def test_a_source_tells_its_licence_and_its_stages_in_their_order(ws, make_run, 
     store = Store.open(ws)
     assert store.sources()["licence_url"].tolist() == ["https://example.org/mit"]
     stages = store.sql("SELECT stage, docs_in, docs_out FROM filter_stage ORDER BY stage_idx")
-    assert list(stages.itertuples(index=False, name=None)) == [("clean", 14, 11), ("dedup", 11, 10)]
+    told = [("clean", 14, 11), ("dedup", 11, 10), ("holdout", 12, 10)]
+    assert list(stages.itertuples(index=False, name=None)) == told
     run = make_run("even")
     for line in read_rows(run / "samples.jsonl"):
         append_line(run / "samples.jsonl", {**line, "temperature": 0.0})
     drawn = store.sql("SELECT DISTINCT draw, temperature FROM sample ORDER BY draw")
     assert list(drawn.itertuples(index=False, name=None)) == [(0, 0.0), (1, 0.8)]
+
+
+def test_a_cleaning_tells_what_each_rule_did_alone_and_beside_the_others(ws, make_source):
+    make_source()
+    path = ws.artefact("clean", "wiki", "0a0b0c0d") / "manifest.json"
+    rules: list[dict] = [
+        {"rule": "no_punctuation", "level": "line", "params": {}, "docs": 9, "lines": 20, "sample": ["a", "b"]},
+        {"rule": "too_short", "level": "document", "params": {"min_words": 5}, "docs": 4, "first": 3, "only": 2}
+        | {"bytes": 200, "sample": ["c"]},
+        {
+            "rule": "empty",
+            "level": "document",
+            "params": {},
+            "docs": 1,
+            "first": 0,
+            "only": 0,
+            "bytes": 0,
+            "sample": [],
+        },
+    ]
+    write_json(path, {**read_json(path), "bytes_otherwise": 1200, "rules": rules, "made_of": ["raw/wiki-1"]})
+    for _ in range(2):
+        told = Store.open(ws).sql("FROM filter_reason WHERE rule = 'too_short'").iloc[0]
+        assert (told["n_docs"], told["n_first_hit"], told["n_only_hit"]) == (4, 3, 2)
+        assert list(told["sample_doc_ids"]) == ["c"]
+        asked = """SELECT coalesce(rule, 'all') AS rule, docs_in, docs_out, bytes_in, bytes_out, tokens_out, params
+                   FROM filter_stage WHERE stage = 'clean' ORDER BY rule_idx NULLS FIRST"""
+        assert [row[:6] for row in Store.open(ws).sql(asked).itertuples(index=False, name=None)] == [
+            ("all", 14, 11, 1500, 1000, 333),  # at 300 tokens in 900 bytes
+            ("line rules", 14, 14, 1500, 1200, 400),
+            ("too_short", 14, 11, 1200, 1000, 333),
+            ("empty", 11, 11, 1000, 1000, 333),
+        ]
+        assert json.loads(Store.open(ws).sql(asked)["params"][2]) == {"min_words": 5}
+        assert Store.open(ws).sql("FROM made_of").values.tolist() == [["clean/wiki-0a0b0c0d", "raw/wiki-1"]]
+        publish(ws)
+    assert dict(Store.open(ws).sql("FROM meta").itertuples(index=False, name=None))["built_at"] > "2026"
+
+
+def test_a_recommendation_is_a_fit_with_what_it_foretold_of_runs_it_had_not_seen(ws, make_run):
+    even, odd = make_run("even"), make_run("odd", weights={"wiki": 1.0})
+    one = {"mean": 2.0, "lo95": 1.0, "hi95": 3.0}
+    fit = {
+        "method": "gp",
+        "r2": 0.8,
+        "spearman": 0.9,
+        "mae": 0.1,
+        "left_out": {even.name: 2.5, odd.name: 2.6, "gone": 2.7},
+    }
+    line = {"ts": 1.0, "mixture": {"code": 1.0}, "natural": {"code": 0.5, "wiki": 0.5}, "factors": {"bpb_wiki": 1.0}}
+    append_line(ws.ledger, line)  # of an older mixlab
+    append_line(ws.ledger, {**line, "fit": {**fit, "one_run": {"recommended": one, "natural": one}}})
+    write_json(ws.verdict, {"mixture": {"weights": {"code": 1.0}}, "metrics": ["bpb_wiki"]})  # the same one
+    ws.sweeps.mkdir()
+    write_json(ws.sweeps / "demo.json", {"kind": "design", "asked": ["design.row=range(2)"], "runs": [even.name]})
+    store = Store.open(ws)
+    for _ in range(2):
+        (told,) = store.sql("FROM fit").itertuples()
+        assert (told.r2_holdout, told.spearman_holdout, told.n_runs) == (0.8, 0.9, 3)
+        assert list(told.run_ids) == sorted([even.name, odd.name, "gone"])
+        seen = store.sql("SELECT run_id, mixture, mean, is_holdout FROM prediction ORDER BY run_id, mixture")
+        assert seen["mean"].tolist() == [2.5, 2.7, 2.6, 2.0, 2.0] and seen["mixture"].tolist()[3:] == [
+            "natural",
+            "recommended",
+        ]
+        assert seen["is_holdout"].tolist() == [True, True, True, False, True]  # the natural mix was trained: `even`
+        joined = "SELECT p.mean, r.run_id FROM prediction p JOIN run r USING (mix_id) WHERE p.run_id = r.run_id"
+        assert set(store.sql(joined)["run_id"]) == {even.name, odd.name}
+        assert store.sql("SELECT kind FROM sweep")["kind"].tolist() == ["design"]
+        publish(ws)
 
 
 def test_no_other_runs_files_are_read_than_those_asked_for(ws, make_run):
