@@ -1,4 +1,5 @@
-"""What the loop asks of a loader, and what it takes from one: ids that the model knows, a rank's rows, documents.
+"""What the loop asks of a loader, and what it takes from one: ids that the model knows, a rank's rows, documents; and
+the gradient of what it took.
 
 Reads and writes nothing.
 """
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mixlab.errors import ConfigError
 from mixlab.model.mpt import MPT
+from mixlab.seeds import seed_of
 from mixlab.train.ranks import Ranks
 from mixlab.types import TrainSpec
 
@@ -72,3 +74,24 @@ def documents(loader: Batches, step: int, ranks: Ranks) -> Tensor:
     if doc_ids is None:
         raise ConfigError("model.attn_uses_sequence_id=true needs a loader with `doc_ids`; this one has none.")
     return torch.from_numpy(rows_of(doc_ids, step, ranks))
+
+
+def accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int, ranks: Ranks) -> Tensor:
+    """Leaves the gradient of these rows' mean loss in the parameters; returns the mean nats per token."""
+    rows = len(ids_BT)
+    if spec.micro_batch_tokens is not None:
+        rows = max(1, spec.micro_batch_tokens // ids_BT.shape[1])
+    docs_BT = documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
+    mean = torch.zeros((), device=model.device)
+    for i, part_BT in enumerate(ids_BT.to(model.device).split(rows)):
+        if model.spec.resid_pdrop:
+            torch.manual_seed(
+                seed_of(model.seed, "dropout", step, i, ranks.rank)
+            )  # so that a resumed run drops the same units
+        docs = None if docs_BT is None else docs_BT[i * rows : (i + 1) * rows]
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+            loss, nats = model.losses(part_BT, docs, spec.z_loss)
+        share = len(part_BT) / len(ids_BT)
+        (loss * share).backward()
+        mean += nats.detach() * share
+    return mean

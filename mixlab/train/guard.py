@@ -17,6 +17,10 @@ WINDOW = 128  # steps (OLMo-core)
 SIGMAS = 6.0
 MIN_STEPS = 32  # before that a spread says nothing
 LATEST, LATEST_SIGMAS = 16, 10.0  # while the loss falls steeply the last steps alone tell what is usual
+LEAST_RISE = (
+    1.0,
+    3.0,
+)  # loss, gradient norm: times their mean; below, a step is usual, however alike the last ones were
 EARLY = (1.5, 10.0)  # loss, gradient norm: times the largest yet, while fewer than LATEST steps are known
 
 
@@ -28,6 +32,7 @@ class Guard:
         self.count = torch.zeros((), dtype=torch.int64, device=device)
         self._places_W = torch.arange(WINDOW, 0, -1, device=device)
         self._early_2 = torch.tensor(EARLY, dtype=torch.float64, device=device)
+        self._rise_2 = torch.tensor(LEAST_RISE, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def judge(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
@@ -44,12 +49,12 @@ class Guard:
         return is_bad.float()
 
     def _limit(self, window: int, sigmas: float) -> Tensor:
-        """Mean and so many standard deviations of the last `window` good steps: loss, gradient norm."""
+        """Mean and so many standard deviations of the last `window` good steps, or LEAST_RISE: loss, gradient norm."""
         recent_2W, is_known_W = self.recent_2W[:, -window:], self._places_W[-window:] <= self.count
         known = self.count.clamp(min=1, max=window)
         mean_2 = recent_2W.sum(1) / known  # what is not known yet is zero
         square_2 = ((recent_2W - mean_2[:, None]).square() * is_known_W).sum(1)
-        return mean_2 + sigmas * (square_2 / known).sqrt()
+        return torch.maximum(mean_2 + sigmas * (square_2 / known).sqrt(), mean_2 * self._rise_2)
 
     def level(self) -> float:
         """Mean loss of the latest good steps, nats per token; 0 for none."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from mixlab.alive import born
 from mixlab.errors import RunFailed
+from mixlab.requeue import PLEASE_REQUEUE
 from mixlab.workspace import append_line, disk_errors, read_json, read_lines, write_json
 
 HEARTBEAT_SECONDS = 2.0
@@ -102,6 +103,12 @@ class Logbook:
             f"{self.out.name} {self._reason} of {self.steps}: {why}. Its last checkpoint is kept, and the same command "
             "would end here again: lower train.lr, or lengthen train.warmup_tokens."
         )
+
+    def stopped(self) -> NoReturn:
+        """Leaves the process, the checkpoint being written, with the exit code that asks to be run again."""
+        self.event("info", "stopped", "SIGTERM: checkpoint written, please run again")
+        self.status("queued", "stopped by SIGTERM; the same command goes on from here")
+        raise SystemExit(PLEASE_REQUEUE)
 
     def event(self, level: str, kind: str, text: str) -> None:
         """One line in events.jsonl, on the disk when this returns."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +20,15 @@ from torch import Tensor, nn
 from mixlab.errors import ConfigError
 from mixlab.model.attention import resolve
 from mixlab.model.mpt import MPT
-from mixlab.requeue import PLEASE_REQUEUE
-from mixlab.seeds import seed_of
 from mixlab.train.captured import CapturedStep, own_stream
 from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
-from mixlab.train.feed import Batches, checked, documents, rows_of, size_of_step
+from mixlab.train.feed import Batches, accumulate, checked, rows_of, size_of_step
 from mixlab.train.guard import WINDOW, Guard
 from mixlab.train.logbook import Logbook
 from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr, swap_average
 from mixlab.train.process import pick_device, prepare_process, until_sigterm
 from mixlab.train.ranks import Ranks, join
-from mixlab.train.recovery import SNAPSHOT_STEPS, Recovery, ranges_of, restore, take
+from mixlab.train.recovery import SNAPSHOT_STEPS, Copy, Recovery, Snapshot, copy_of, is_sound, ranges_of, restore
 from mixlab.train.stem import keep_stem, stem_step
 from mixlab.types import TrainSpec
 from mixlab.workspace import canonical, disk_errors, write_json
@@ -56,8 +53,18 @@ class _Run:
     ranks: Ranks
     run_key: str
     per_step: int
+    every_tokens: int
+    """Tokens between evaluations."""
+    is_stopped: Callable[[], bool]
     captured: CapturedStep | None = None
     """What does the steps on a GPU, where they can be captured."""
+    copied: Copy | None = None
+    """For the snapshot that is due now."""
+
+    @property
+    def stem(self) -> int | None:
+        """Steps after which the run is kept for others to go on from."""
+        return stem_step(self.spec, self.loader.steps, self.per_step)
 
 
 def train(
@@ -91,15 +98,16 @@ def train(
         own_stream(device),
         Logbook(out, steps=loader.steps, tokens_per_step=per_step, writes=ranks.leads) as book,
     ):
-        recovery = Recovery(spec.skip)
-        run = _Run(model, optimizer, loader, spec, book, Guard(device), recovery, ranks, run_key, per_step)
+        run = _Run(
+            model, optimizer, loader, spec, book, Guard(device), Recovery(spec.skip), ranks, run_key,
+            per_step, every_tokens, stopped,
+        )  # fmt: skip
         step = _resume(run)
         if spec.compile:
             model.compile_blocks()
         run.captured = _captured(run)
-        stem = stem_step(spec, loader.steps, per_step)
         while True:
-            if step == stem and ranks.leads:
+            if step == run.stem and ranks.leads:
                 keep_stem(out)
             if _crosses(step, per_step, every_tokens) or step in (0, loader.steps):
                 _evaluate(run, evaluate, step)
@@ -107,14 +115,16 @@ def train(
                 break
             step = _advance(run, step)
             _judge_level(run, step)
+            if run.captured and run.captured.is_ahead:
+                continue
             stop = ranks.any(stopped(), device)
-            if stop or step in (stem, loader.steps) or _crosses(step, per_step, spec.save_every_tokens):
-                if not _is_sound(model):  # the last checkpoint that was good stays
+            if stop or step in (run.stem, loader.steps) or _crosses(step, per_step, spec.save_every_tokens):
+                if not is_sound(model):  # the last checkpoint that was good stays
                     step = _go_back(run, step - 1, "nan", "the weights are no longer finite")
                     continue
                 _save(run, step)
             if stop and step < loader.steps:
-                _ask_for_requeue(book)
+                book.stopped()
         book.status("finished")
     logger.info("trained %s: %d steps in %.1f s, written to %s", out.name, step, time.monotonic() - began, out)
 
@@ -122,10 +132,11 @@ def train(
 def _advance(run: _Run, step: int) -> int:
     """Steps done after the next one: one more, or fewer if the run had to go back."""
     if step % SNAPSHOT_STEPS == 0:
-        if not _is_sound(run.model):
+        copy, run.copied = run.copied or copy_of(run.model, run.optimizer), None
+        if not copy.is_sound:
             return _go_back(run, step - 1, "nan", "the weights are no longer finite")
         told = {"book": run.book.state(), "guard": run.guard.state()}
-        run.recovery.remember(take(step, run.model, run.optimizer, told))
+        run.recovery.remember(Snapshot(step, copy.tensors, told))
     if run.recovery.is_skipped(step):
         run.book.pass_over()
         return step + 1
@@ -144,6 +155,7 @@ def _go_back(run: _Run, step: int, trouble: str, why: str) -> int:
         run.recovery.level_at = step
         run.book.event("warning", "level", f"{why}: going back has not helped, so this is taken as the new level")
         return step + 1
+    run.copied = None
     restore(target, run.model, run.optimizer)
     if run.captured is not None:
         run.captured.forget()  # the moments are other tensors now
@@ -167,12 +179,6 @@ def _judge_level(run: _Run, step: int) -> None:
         run.book.diverged(step, f"the loss stays at {level:.2f}, an untrained model has {untrained:.2f}")
 
 
-@torch.no_grad()
-def _is_sound(model: MPT) -> bool:
-    """True if every weight is a finite number."""
-    return bool(torch.stack([p.sum() for p in model.parameters()]).isfinite().all())
-
-
 def _save(run: _Run, step: int) -> None:
     """Writes the checkpoint, once for all ranks, and beside it which steps were skipped."""
     if run.ranks.leads:
@@ -191,12 +197,18 @@ def _save(run: _Run, step: int) -> None:
 def _train_step(run: _Run, step: int) -> tuple[float, float, bool]:
     """One optimizer step and its line in the logbook: loss, gradient norm, and whether the update was dropped."""
     began = time.perf_counter()
-    total = run.loader.steps * run.per_step
-    lr = learning_rate(run.spec, step * run.per_step, total)
-    set_lr(run.optimizer, lr)
-    told = run.captured(step) if run.captured else _update(run, _fetch(run, step), step).tolist()
-    run.book.record(told[0], lr, told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
+    if run.captured:
+        told = run.captured(step, is_free=_is_free(run, step + 1), meanwhile=lambda: _copy(run, step + 1))
+    else:
+        set_lr(run.optimizer, _rate(run, step))
+        told = _update(run, _fetch(run, step), step).tolist()
+    run.book.record(told[0], _rate(run, step), told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
     return told[0], told[1], bool(told[2])
+
+
+def _copy(run: _Run, step: int) -> None:
+    """Has the device copy what a snapshot needs, if one is due after so many steps."""
+    run.copied = copy_of(run.model, run.optimizer) if step % SNAPSHOT_STEPS == 0 else None
 
 
 def _captured(run: _Run) -> CapturedStep | None:
@@ -205,7 +217,23 @@ def _captured(run: _Run) -> CapturedStep | None:
     varies = spec.resid_pdrop or spec.attn_uses_sequence_id or not isinstance(run.optimizer, torch.optim.AdamW)
     if run.model.device.type != "cuda" or run.ranks.ranks > 1 or varies:
         return None
-    return CapturedStep(lambda ids_BT: _update(run, ids_BT, 0), lambda step: _fetch(run, step), run.loader.steps)
+    fetch, prepare = (lambda step: _fetch(run, step)), (lambda step: set_lr(run.optimizer, _rate(run, step)))
+    return CapturedStep(lambda ids_BT: _update(run, ids_BT, 0), fetch, prepare, run.loader.steps)
+
+
+def _rate(run: _Run, step: int) -> float:
+    """The learning rate of a step."""
+    return learning_rate(run.spec, step * run.per_step, run.loader.steps * run.per_step)
+
+
+def _is_free(run: _Run, step: int) -> bool:
+    """True if the host only counts between the step before `step` and this one, whatever the numbers of that are.
+
+    A single bad step decides nothing: going back takes a streak (recovery.py).
+    """
+    is_mark = step in (run.stem, run.loader.steps) or step % SNAPSHOT_STEPS == 0
+    is_mark |= any(_crosses(step, run.per_step, n) for n in (run.every_tokens, run.spec.save_every_tokens))
+    return not (is_mark or run.recovery.is_skipped(step) or run.recovery.is_wary or run.is_stopped())
 
 
 def _fetch(run: _Run, step: int) -> Tensor:
@@ -215,33 +243,12 @@ def _fetch(run: _Run, step: int) -> Tensor:
 
 def _update(run: _Run, ids_BT: Tensor, step: int) -> Tensor:
     """Forward, backward and the optimizer's step: (loss, gradient norm, was it dropped) as float64 on the device."""
-    loss = _accumulate(run.model, run.loader, run.spec, ids_BT, step, run.ranks)
+    loss = accumulate(run.model, run.loader, run.spec, ids_BT, step, run.ranks)
     loss = run.ranks.average(run.model, loss, len(ids_BT))
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.grad_clip or float("inf"))
     is_bad = run.guard.judge(loss, norm)
     apply_step(run.optimizer, is_bad, run.spec.ema)
     return torch.stack((loss.double(), norm.double(), is_bad.double()))
-
-
-def _accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int, ranks: Ranks) -> Tensor:
-    """Leaves the gradient of these rows' mean loss in the parameters; returns the mean nats per token."""
-    rows = len(ids_BT)
-    if spec.micro_batch_tokens is not None:
-        rows = max(1, spec.micro_batch_tokens // ids_BT.shape[1])
-    docs_BT = documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
-    mean = torch.zeros((), device=model.device)
-    for i, part_BT in enumerate(ids_BT.to(model.device).split(rows)):
-        if model.spec.resid_pdrop:
-            torch.manual_seed(
-                seed_of(model.seed, "dropout", step, i, ranks.rank)
-            )  # so that a resumed run drops the same units
-        docs = None if docs_BT is None else docs_BT[i * rows : (i + 1) * rows]
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-            loss, nats = model.losses(part_BT, docs, spec.z_loss)
-        share = len(part_BT) / len(ids_BT)
-        (loss * share).backward()
-        mean += nats.detach() * share
-    return mean
 
 
 def _resume(run: _Run) -> int:
@@ -269,13 +276,6 @@ def _resume(run: _Run) -> int:
     book.resume(step, state["logbook"])
     book.event("info", "resume", f"going on from the checkpoint of step {step} of {loader.steps}")
     return step
-
-
-def _ask_for_requeue(book: Logbook) -> NoReturn:
-    """Leaves the process, the checkpoint being written, with the exit code that asks to be run again."""
-    book.event("info", "stopped", "SIGTERM: checkpoint written, please run again")
-    book.status("queued", "stopped by SIGTERM; the same command goes on from here")
-    raise SystemExit(PLEASE_REQUEUE)
 
 
 def _evaluate(run: _Run, evaluate: Evaluate, step: int) -> None:

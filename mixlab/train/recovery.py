@@ -4,9 +4,10 @@ Keeps two snapshots in memory, and in each checkpoint, so that a run that was ki
 not. A run that is given the same ranges from the start (train.skip) has the same curve to the last bit.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,14 @@ class Snapshot:
     """State of logbook and guard, as JSON."""
 
 
+class Copy(NamedTuple):
+    """Weights and optimizer state as they were."""
+
+    tensors: Mapping[str, Tensor]
+    is_sound: Tensor
+    """Whether every weight is a finite number."""
+
+
 class Recovery:
     """Decides when to go back, and to where. Its state is JSON but for the snapshots' tensors."""
 
@@ -42,6 +51,11 @@ class Recovery:
     def is_skipped(self, step: int) -> bool:
         """True if the batch of this step is left out."""
         return any(first <= step <= last for first, last in [*self.asked, *self.skips])
+
+    @property
+    def is_wary(self) -> bool:
+        """True if the very next step may send the run back or end it: the last was bad, or a new level is on trial."""
+        return bool(self.nan_streak or self.spike_streak) or self.level_at is not None
 
     def see(self, is_bad: bool, is_finite: bool) -> str | None:
         """`nan` or `spike` if the run has to go back after this step."""
@@ -114,9 +128,19 @@ def ranges_of(skips: Sequence[tuple[int, int]]) -> list[list[int]]:
     return merged
 
 
-def take(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, told: Mapping[str, Any]) -> Snapshot:
-    """A copy of weights and optimizer state, on the device they are on."""
-    return Snapshot(step, {n: t.detach().clone() for n, t in tensors_of(model, optimizer).items()}, told)
+@torch.no_grad()
+def is_sound(model: nn.Module) -> Tensor:
+    """True, on the device, if every weight is a finite number."""
+    largest = torch._foreach_norm(list(model.parameters()), math.inf)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    return torch.stack(largest).isfinite().all()
+
+
+def copy_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Copy:
+    """A copy of weights and optimizer state, on the device they are on; the host waits for nothing."""
+    found = {n: t.detach() for n, t in tensors_of(model, optimizer).items()}
+    copies = [torch.empty_like(t) for t in found.values()]
+    torch._foreach_copy_(copies, list(found.values()))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    return Copy(dict(zip(found, copies, strict=True)), is_sound(model))
 
 
 @torch.no_grad()
