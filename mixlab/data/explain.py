@@ -67,16 +67,28 @@ def explain(ws: Workspace, told: Cleaned, doc_id: str) -> Explained:
 
 def _lines(text: str, steps: tuple[Step, ...], final: str | None) -> list[tuple[int, str, str]]:
     """What each line of the raw text met. `final`: the text that was kept, which other documents may have cut."""
-    step = next((step for step in steps if isinstance(step, C4Lines | DolmaC4)), None)
-    if isinstance(step, C4Lines):
-        told = [(line, ", ".join([rule or "kept", *seen])) for line, rule, seen in judged_lines(text, step)]
-    elif isinstance(step, DolmaC4):
-        told = [(line, _by_dolma(line, step)) for line in text.split("\n")]
-    else:
-        told = [(line, "kept") for line in text.split("\n")]
+    judging = [step for step in steps if isinstance(step, C4Lines | DolmaC4)]
+    raw = text.splitlines() if judging and isinstance(judging[0], C4Lines) else text.split("\n")
+    told = [_through(line, judging) for line in raw]
     if final is not None and any(isinstance(step, LineDedup) for step in steps):
         told = list(_deduplicated(told, final))
     return [(i, line, what) for i, (line, what) in enumerate(told, 1)]
+
+
+def _through(line: str, steps: list[C4Lines | DolmaC4]) -> tuple[str, str]:
+    """One line by each step of a chain that judges lines, up to the one that drops it; none looks at its neighbours."""
+    seen: list[str] = []
+    for step in steps:
+        if isinstance(step, DolmaC4):
+            rules = [*clean_by(line, (step,), "").lines_dropped]
+        else:
+            judged = list(judged_lines(line + "\n", step))  # what is one line to dolma may be several here
+            rules = [rule for _, rule, _ in judged if rule] if all(rule for _, rule, _ in judged) else []
+            seen += [hit for _, _, hits in judged for hit in hits]
+            line = "\n".join(part for part, rule, _ in judged if rule is None or rules)
+        if rules:
+            return line, ", ".join(dict.fromkeys([*rules, *seen]))
+    return line, ", ".join(["kept", *dict.fromkeys(seen)])
 
 
 def _deduplicated(told: list[tuple[str, str]], final: str) -> Iterator[tuple[str, str]]:
@@ -91,11 +103,6 @@ def _deduplicated(told: list[tuple[str, str]], final: str) -> Iterator[tuple[str
         elif what == "kept":
             seen.add(same)
         yield line, what
-
-
-def _by_dolma(line: str, step: DolmaC4) -> str:
-    made = clean_by(line, (step,), "")
-    return ", ".join(made.lines_dropped) or "kept"
 
 
 def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]) -> list[tuple[str, bool, str]]:

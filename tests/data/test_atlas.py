@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
 
 from mixlab.commands import cleaning
@@ -238,6 +239,22 @@ def test_a_document_is_explained_line_by_line(tmp_path, monkeypatch, capsys):
     assert "Documents that would move" in capsys.readouterr().out
     cleaning.atlas(None, ["badword=off", "min_sentences=1"], True)
     assert json.loads(capsys.readouterr().out)["sources"][0]["docs_then"] == 1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [TFDS, "c4/dolma-v1+c4/tfds-3.1.0", "c4/nopunct+c4/dolma-v1", "c4/datatrove-0.10+c4/tfds-3.1.0?min_words=6"],
+)
+def test_every_line_that_a_chain_drops_is_explained_by_its_rule(tmp_path, profile):
+    odd = Document(id="odd", text="Two in one to dolma.\u2028short\u2028Three words here, mind. \n\nAnother good line.")
+    ws = lab_of(tmp_path, [*documents(12), odd], profile)
+    told = cleaned_sources(ws)[0]
+    verdicts = {v["id"]: dict(v["lines_dropped"]) for v in pq.read_table(told.path / "verdicts.parquet").to_pylist()}
+    for doc_id in [f"d{i:03}" for i in range(12)] + ["odd"] * ("dolma" not in profile):
+        whats = [what.split(", ") for _, _, what in explain(ws, told, doc_id).lines]
+        lines = {r.name for r in rules_of(steps_of(profile)) if r.level == "line"}
+        assert Counter(w for what in whats if what[0] != "kept" for w in what if w in lines) == verdicts[doc_id]
+    assert [what for _, _, what in explain(ws, told, "odd").lines]
 
 
 def test_lines_that_went_to_other_pages_or_came_twice_are_explained(tmp_path):
