@@ -15,8 +15,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from mixlab import jobs
 from mixlab.errors import MissingError, nearest
@@ -48,6 +49,7 @@ def print_json(value: Any) -> None:
 
 
 MOST_SHARES = 8  # sources whose shares fit into a line
+BAR = 12  # characters: at 80 the runs that are at work still have half of the line
 SHOWN = 2  # running runs named in the line of progress
 
 
@@ -65,27 +67,38 @@ class Watcher:
         self._move(what, done, total)
 
     def sweep(self, state: Any) -> None:
-        """A sweep moved on: done runs count whole, running ones by their share of steps."""
-        part = state.done - state.cached + sum(r.step / max(1, r.steps) for r in state.running.values())
-        failed = f", {len(state.failed)} failed" if state.failed else ""
+        """A sweep moved on: runs that ended count whole, running ones by their share of steps."""
+        part = state.done - state.cached + len(state.failed)
+        part += sum(r.step / max(1, r.steps) for r in state.running.values())
         at_work = "; ".join(
-            f"{name} {r.step}/{r.steps}" + ("" if r.bpb_macro is None else f" bpb {r.bpb_macro:.3f}")
+            (f"{name} {r.step}/{r.steps}" if r.steps else f"{name} starts")
+            + ("" if r.bpb_macro is None else f" bpb {r.bpb_macro:.3f}")
             for name, r in list(state.running.items())[:SHOWN]
         )
         more = f" and {len(state.running) - SHOWN} more" if len(state.running) > SHOWN else ""
-        what = f"{state.done}/{state.total} runs{failed}; {at_work or 'starting'}{more}"
-        self._move(what, part, state.total - state.cached, task="sweep")
+        what = f"{state.done}/{state.total} runs" + (f", {len(state.failed)} failed" if state.failed else "")
+        self._move(what, part, state.total - state.cached, "sweep", f"{at_work or 'starting'}{more}")
 
-    def _move(self, what: str, done: float, total: float, task: str | None = None) -> None:
+    def _move(self, what: str, done: float, total: float, task: str | None = None, rest: str | None = None) -> None:
+        """Tells that `what` is so far; `rest`: what may be cut off where the line is too short for it."""
         task = task or what
         since, first = self.began.setdefault(task, (time.monotonic(), done))
         left_s = (time.monotonic() - since) * (total - done) / (done - first) if done > first else None
-        jobs.report(what, done, total, left_s)
+        jobs.report(what if rest is None else f"{what}; {rest}", done, total, left_s)
         if self.bars is None:
             return
         if task not in self.tasks:
-            self.tasks[task] = self.bars.add_task(what, total=total)
-        self.bars.update(self.tasks[task], completed=done, total=total, description=what)
+            self.tasks[task] = self.bars.add_task(what, total=total, rest="")
+        told = what if rest is not None else f"{what} {done:,.0f}/{total:,.0f}"
+        self.bars.update(self.tasks[task], completed=done, total=total, description=told, rest=rest or "")
+
+
+class Rest(ProgressColumn):
+    """The end of a line of progress, cut to the room that the others leave."""
+
+    def render(self, task: Any) -> Text:
+        """What is at work."""
+        return Text(task.fields["rest"], no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager
@@ -94,17 +107,10 @@ def progress() -> Generator[Watcher]:
     if not sys.stderr.isatty():
         yield Watcher(None)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    told = (TextColumn("{task.description}", markup=False), BarColumn(BAR), TimeElapsedColumn(), TimeRemainingColumn())
     streams = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
-    loggers = [h for h in streams if h.stream is sys.stderr]
-    before = sys.stderr
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    loggers, before = [h for h in streams if h.stream is sys.stderr], sys.stderr
+    with Progress(*told, Rest(), console=Console(stderr=True), transient=True) as bars:
         for handler in loggers:
             handler.setStream(sys.stderr)  # rich's while it draws: a message stands above the bars, not in them
         try:

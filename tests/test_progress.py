@@ -2,15 +2,19 @@
 
 import os
 import pty
+import re
 import sys
+
+import pytest
 
 from mixlab import show
 from mixlab.sweep import Progress, Running
 
-STATES = [
-    Progress(total=4, done=done, failed={"d02": "why"}, running={"d03-s0-ab": Running(step=5, steps=10, bpb_macro=2.5)})
-    for done in (0, 1, 2)
-]
+RUNNING = {
+    "d03-s0-ab": Running(step=5, steps=10, bpb_macro=2.5),
+    "d04-s0-cd": Running(step=0, steps=0, bpb_macro=None),
+}
+STATES = [Progress(total=4, done=done, failed={"d02": "why"}, running=RUNNING) for done in (0, 1, 2)]
 
 
 def told(stream: int) -> None:
@@ -20,17 +24,19 @@ def told(stream: int) -> None:
             watch.sweep(state)
 
 
-def test_a_terminal_is_told_what_runs_how_far_it_is_and_what_failed(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
+@pytest.mark.parametrize("width", ["160", "80"])
+def test_a_terminal_is_told_what_runs_how_far_it_is_what_failed_and_how_long(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     ours, theirs = pty.openpty()
     told(theirs)
-    drawn = os.read(ours, 1 << 16).decode()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(ours, 1 << 16).decode())
     os.close(ours)
-    assert "2/4 runs, 1 failed; d03-s0-ab 5/10 bpb 2.500" in drawn
-    assert "0:00:0" in drawn  # how long so far; beside it what is left
+    (last,) = [line for line in drawn.split("\r") if line.startswith("2/4 runs, 1 failed ")][-1:]
+    assert re.search(r"0:00:0\d (-:--:--|0:00:0\d) d03-s0-ab 5/10 bpb 2\.500", last)  # so far, and what is left
+    assert len(last.rstrip()) <= int(width) and ("d04-s0-cd starts" in last) == (width == "160")
 
 
 def test_a_pipe_is_told_nothing(monkeypatch):
