@@ -16,6 +16,7 @@ from mixlab import lineage
 from mixlab.advise import runs as advising
 from mixlab.errors import MissingError, MixlabError, nearest
 from mixlab.results.arms import Against, Arm, against_first, arms_of
+from mixlab.results.catalogue import source_order
 from mixlab.results.listing import list_runs, read_object, read_rows
 from mixlab.results.store import Store
 from mixlab.results.versus import bands
@@ -53,6 +54,8 @@ class Report:
     lineage: Sequence[Mapping[str, str]] = ()
     licences: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    known: Sequence[str] = ()
+    """Every source of the lab, the oldest first: what colours hang on."""
 
 
 def report(ws: Workspace, sweep: str | None, project: Path) -> Report:
@@ -85,6 +88,7 @@ def report(ws: Workspace, sweep: str | None, project: Path) -> Report:
         lineage=_lineage(ws, used[0]),
         licences=_licences(ws, used[0]),
         notes=[*notes, *said],
+        known=source_order(ws, Store.open(ws).runs()),
     )
 
 

@@ -116,7 +116,7 @@ def _mixes(told: Report, drawn: Sequence[str]) -> str:
     licences = "; ".join(f"{s}: {name}" for s, name in told.licences.items())
     note = f"Shares of training tokens; held-out bits per byte, mean over seeds. Licences of the text: {licences}."
     same = len({tuple(a.weights.items()) for a in told.arms}) == 1
-    chart = "" if same else _figure(charts.weights(pd.DataFrame(mixes), sources).properties(width=520))
+    chart = "" if same else _figure(charts.weights(pd.DataFrame(mixes), told.known or sources).properties(width=520))
     return chart + _table(head, rows, note)
 
 

@@ -21,7 +21,7 @@ import sys
 import altair as alt
 
 import mixlab
-from mixlab.results import charts
+from mixlab.results import catalogue, charts
 
 alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
@@ -53,7 +53,7 @@ runs.sort_values("bpb_macro")[["run_id", *(c for c in runs if c.startswith(("w_"
 # %%
 shares = lab.mixes(list(runs["run_id"])).rename_axis("run").reset_index()
 long = shares.melt("run", var_name="source", value_name="weight")
-sources = sorted(long["source"].unique())
+sources = catalogue.source_order(lab.ws, lab.runs())
 charts.weights(long, sources)
 
 # %%

@@ -21,7 +21,7 @@ import sys
 import altair as alt
 
 import mixlab
-from mixlab.results import charts_compare, versus
+from mixlab.results import catalogue, charts_compare, versus
 
 alt.renderers.enable("svg")  # pictures are made here; nothing is fetched
 
@@ -45,7 +45,7 @@ moved
 # %%
 points = moved.loc[moved["key"].str.startswith("w_")]
 points = points.assign(source=points["key"].str.removeprefix("w_"), points=points["difference"])
-charts_compare.points(points, sorted(points["source"]))
+charts_compare.points(points, catalogue.source_order(lab.ws, lab.runs()))
 
 # %% [markdown]
 # The curves, with a band from the lowest to the highest seed. Where bands overlap, one pair of runs says little.

@@ -29,7 +29,17 @@ from mixlab.eval import suites, tasks
 from mixlab.lab import Lab
 from mixlab.mix import budget, designs, export
 from mixlab.model import attention
-from mixlab.results import charts, charts_compare, charts_data, charts_explore, landscape, marks, schema, versus
+from mixlab.results import (
+    catalogue,
+    charts,
+    charts_compare,
+    charts_data,
+    charts_explore,
+    landscape,
+    marks,
+    schema,
+    versus,
+)
 from mixlab.results.store import Store
 from mixlab.train import optim
 from mixlab.workspace import Workspace
@@ -240,7 +250,7 @@ def _python() -> Iterator[str]:
         yield from _table(("name", "what it gives"), _docs(public_functions(module)))
 
 
-BESIDE = (charts, charts_compare, charts_data, charts_explore, landscape, versus, fits)
+BESIDE = (catalogue, charts, charts_compare, charts_data, charts_explore, landscape, versus, fits)
 """Modules that scripts and notebooks may import, beside `mixlab` itself."""
 
 

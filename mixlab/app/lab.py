@@ -16,6 +16,7 @@ import pandas as pd
 import streamlit as st
 
 from mixlab.errors import ConfigError, nearest
+from mixlab.results.catalogue import source_order
 from mixlab.results.listing import TERMINAL, list_runs, read_object
 from mixlab.results.store import Store
 from mixlab.workspace import MANIFEST, Workspace
@@ -70,9 +71,8 @@ def sources() -> pd.DataFrame:
 
 
 def source_names() -> list[str]:
-    """Every source that the lab's corpora or runs know, by name: the colours of all pages hang on this list."""
-    ran = [str(c).removeprefix("w_") for c in runs().columns if str(c).startswith("w_")]
-    return sorted({*sources()["source"], *ran})
+    """Every source that the lab's corpora or runs know, the oldest first: the colours of all pages hang on this."""
+    return source_order(Workspace.open(), runs())
 
 
 def scores(run_ids: Sequence[str]) -> pd.DataFrame:

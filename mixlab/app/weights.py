@@ -18,7 +18,6 @@ from mixlab.config import CONF
 from mixlab.errors import ConfigError
 from mixlab.mix import mixture as algebra
 from mixlab.mix.simplex import apportion
-from mixlab.results.charts import colours
 from mixlab.types import Mixture, TrainSpec
 from mixlab.workspace import disk_errors
 
@@ -65,10 +64,14 @@ def row(state: State, sources: Sequence[str]) -> str:
 
 
 def rows(
-    sources: pd.DataFrame, state: State, budget_tokens: int, max_epochs: float = TrainSpec().max_epochs
+    sources: pd.DataFrame,
+    state: State,
+    budget_tokens: int,
+    max_epochs: float = TrainSpec().max_epochs,
+    *,
+    palette: Mapping[str, str],
 ) -> list[Row]:
     """What stands beside each slider: epochs, tokens, licence; loud from the second pass, louder past the limit."""
-    palette = colours(list(sources["source"]))
     return [
         _row(palette[name], name, round(n * budget_tokens / UNITS), int(tokens), licence, max_epochs)
         for name, n, tokens, licence in zip(

@@ -27,7 +27,9 @@ def sensitivity(
     from mixlab import show_advice
     from mixlab.advise import explain, runs
     from mixlab.results import charts_advice
+    from mixlab.results.catalogue import source_order
     from mixlab.results.listing import list_runs
+    from mixlab.results.store import Store
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
@@ -44,7 +46,8 @@ def sensitivity(
     told = explain.effects_at(objective, named[at])
     parts = explain.attributed(objective, named["natural"], named["recommended"])
     if chart is not None:
-        drawn = charts_advice.effects(told, objective.sources) & charts_advice.attribution(parts, objective.sources)
+        known = source_order(ws, Store.open(ws).runs())
+        drawn = charts_advice.effects(told, known) & charts_advice.attribution(parts, known)
         _save(chart, drawn)
     show_advice.sensitivity(told, parts, at, as_json=as_json)
 
@@ -94,16 +97,18 @@ def horizon(
     from mixlab import show_advice
     from mixlab.advise import horizon as far
     from mixlab.results import charts_advice
+    from mixlab.results.catalogue import source_order
+    from mixlab.results.store import Store
     from mixlab.workspace import Workspace
 
     try:
         asked = [float(t) for t in times.split(",")]
     except ValueError as e:
         raise ConfigError(f"--times is a list of numbers such as 1,4,16; not '{times}'.") from e
-    steps = far.of_runs(Workspace.open(), sweep, tuple(metric or ()), times=asked, max_epochs=max_epochs)
+    ws = Workspace.open()
+    steps = far.of_runs(ws, sweep, tuple(metric or ()), times=asked, max_epochs=max_epochs)
     if chart is not None:
-        frame = far.frame(steps)
-        _save(chart, charts_advice.drift(frame, sorted(set(frame["source"]))))
+        _save(chart, charts_advice.drift(far.frame(steps), source_order(ws, Store.open(ws).runs())))
     show_advice.sentences(far.words(steps), [asdict(s) for s in steps], as_json=as_json)
 
 

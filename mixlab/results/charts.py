@@ -1,7 +1,8 @@
 """Charts as Altair values, shared by the app and the notebooks. Reads frames, writes nothing.
 
-A source has one colour on every chart (Okabe-Ito, safe for colour-blind eyes), fixed by its place in the alphabet of
-the lab's sources. Runs are told apart by a second palette (Tol muted) and by dashes: no meaning hangs on colour alone.
+A source has one colour on every chart, fixed by when it came to the lab (results/catalogue.py): one that comes later
+changes no other's. Sixteen can be told apart by colour-blind eyes; the seventeenth takes the first's again. Runs are
+told apart by a second palette (Tol muted) and by dashes: no meaning hangs on colour alone.
 Each chart carries its takeaway in `description`, which screen readers say, in the app and in a notebook.
 """
 
@@ -13,6 +14,12 @@ import pandas as pd
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
 """Okabe & Ito (2008), black replaced by grey: it must show on dark paper too."""
+OF_SOURCES = (
+    *OKABE_ITO[:7],
+    *("#A51E2D", "#96E1B4", "#A50F69", "#87E1E1", "#3C87FF", "#5A3CA0", "#C3B478", "#964B5A", "#D2A5B4"),
+)
+"""Okabe & Ito's but for the grey, then those farthest from all before them (CIEDE2000), as eyes without red or green
+cones see them too (Machado 2009), and that show on white and on dark paper."""
 TOL_MUTED = ("#CC6677", "#6699CC", "#999933", "#AA4499", "#44AA99", "#DDCC77", "#882255", "#88CCEE", "#117733")
 """Paul Tol's muted scheme, indigo replaced by a lighter blue for dark paper."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
@@ -30,12 +37,13 @@ SPANS = 300
 
 
 def colours(sources: Sequence[str]) -> dict[str, str]:
-    """Source -> its colour, the same for the same set of sources whatever their order.
+    """Source -> its colour, by name. `sources`: all of the lab, the oldest first (`catalogue.source_order`).
 
     >>> colours(["wiki", "code"])
-    {'code': '#0072B2', 'wiki': '#E69F00'}
+    {'code': '#E69F00', 'wiki': '#0072B2'}
     """
-    return {s: OKABE_ITO[i % len(OKABE_ITO)] for i, s in enumerate(sorted(sources))}
+    known = {s: OF_SOURCES[i % len(OF_SOURCES)] for i, s in enumerate(dict.fromkeys(sources))}
+    return dict(sorted(known.items()))
 
 
 def run_bpb(scores: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:

@@ -23,12 +23,13 @@ def state(*grid: int) -> State:
 
 
 def test_what_stands_beside_a_weight_gets_louder_with_repetition():
-    fine, over = weights.rows(SOURCES, state(500, 500), budget_tokens=1000)
+    palette = dict.fromkeys(SOURCES["source"], "#000000")
+    fine, over = weights.rows(SOURCES, state(500, 500), budget_tokens=1000, palette=palette)
     assert fine.note == "0.56 epochs · 500 of 900 tokens · MIT" and fine.level == ""
     assert (
         over.note == "5.00 epochs, over the limit of 4 · 500 of 100 tokens · licence unknown" and over.level == "over"
     )
-    assert weights.rows(SOURCES, state(700, 300), 1000)[1].level == "repeats"
+    assert weights.rows(SOURCES, state(700, 300), 1000, palette=palette)[1].level == "repeats"
 
 
 def test_presets_are_natural_uniform_and_the_mixes_that_ran():

@@ -1,5 +1,7 @@
 """Charts: colours that stay with their source, and a sentence for those who cannot see them."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +23,24 @@ PAIRS = pd.DataFrame(
 )
 
 
+CONES = {
+    "all": np.eye(3),
+    "no red": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "no green": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+}
+"""What such eyes see of linear sRGB: Machado, Oliveira and Fernandes (2009), severity 1."""
+TO_XYZ = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
+"""IEC 61966-2-1, for D65."""
+
+
+def lab_of(colour: str, cones: np.ndarray) -> np.ndarray:
+    """CIELAB of #rrggbb as such eyes see it."""
+    told = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(told <= 0.04045, told / 12.92, ((told + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(cones @ linear, 0, 1) / TO_XYZ.sum(1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
 def scale_of(spec: dict, channel: str = "color") -> dict[str, str]:
     scale = spec["encoding"][channel]["scale"]
     return dict(zip(scale["domain"], scale["range"], strict=True))
@@ -28,9 +48,16 @@ def scale_of(spec: dict, channel: str = "color") -> dict[str, str]:
 
 def test_a_source_has_one_colour_on_every_chart():
     curve = scale_of(charts.run_bpb(SCORES[SCORES["run"] == "a s0"], SOURCES).to_dict())
-    bars = scale_of(charts.weights(MIXES, SOURCES[::-1]).to_dict())
+    bars = scale_of(charts.weights(MIXES, SOURCES).to_dict())
     assert {s: curve[s] for s in SOURCES} == bars == charts.colours(SOURCES)
-    assert len(set(charts.OKABE_ITO)) == 8
+
+
+def test_sixteen_sources_are_told_apart_by_eyes_that_lack_red_or_green_cones_too():
+    assert len({*charts.colours([f"s{i}" for i in range(16)]).values()}) == 16
+    for kind, cones in CONES.items():
+        places = [lab_of(colour, cones) for colour in charts.OF_SOURCES]
+        gaps = [np.linalg.norm(one - other) for one, other in combinations(places, 2)]
+        assert min(gaps) > 10, kind  # CIE76; a just noticeable difference is 2.3
 
 
 def test_two_mixes_of_one_name_are_not_drawn_as_one_bar():

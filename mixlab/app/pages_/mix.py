@@ -87,9 +87,8 @@ if state.get("mix_says"):
 tokens, limit = max(1, int(tokens or 1)), float(limit or 4.0)
 model, device = model or mixing.DEFAULT_MODEL, device or "cpu"
 grid = current(state["mix_state"], key="mix", units=UNITS, rev=state["mix_rev"])
-grid = state["mix_state"] = simplex_sliders(
-    weights.rows(sources, grid, tokens, limit), grid, key="mix", units=UNITS, rev=state["mix_rev"]
-)
+rows = weights.rows(sources, grid, tokens, limit, palette=parts.palette())
+grid = state["mix_state"] = simplex_sliders(rows, grid, key="mix", units=UNITS, rev=state["mix_rev"])
 mixture = weights.as_weights(grid, names)
 with share:
     mixparts.shared(weights.row(grid, names))
