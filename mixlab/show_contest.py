@@ -42,7 +42,7 @@ def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
         for side, d in told["domains"].items()
     )
     show.table(
-        f"a = {run_a}, b = {run_b}",
+        f"a = {_side(told['a'], run_a)}, b = {_side(told['b'], run_b)}",
         ("score", "a", "b", "difference", "95 %", "winner"),
         lines,
         note=f"b minus a; lower is better; mix difference in points: {weights}. {told['words']}. {extra}",
@@ -59,6 +59,16 @@ def comparison(ws: Workspace, run_a: str, run_b: str, *, as_json: bool) -> None:
         note=f"{told['tasks'][0]['method']}. A winner needs the interval of both noises to clear zero, and Holm's p "
         "over these lines below 0.05; McNemar and the bootstrap know the noise of items alone.",
     )
+
+
+def _side(runs: Sequence[str], asked: str) -> str:
+    """One side of a comparison: the run that was asked for, and how many runs of its mix are meant.
+
+    >>> _side(["even-s0-1a", "even-s1-2b"], "even-s0-1a")
+    'even-s0-1a and 1 more seed'
+    """
+    more = len(runs) - 1
+    return f"{asked} and {more} more seed{'s' * (more > 1)}" if more else asked
 
 
 def _task(t: dict[str, Any]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ Reads the store and runs' files, writes nothing. What `mixlab runs compare` prin
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -21,8 +22,8 @@ def versus(ws: Workspace, run_a: str, run_b: str, rows: Sequence[Mapping[str, An
     """B minus A with the noise of training and of documents: `compare_mixes`, with `tasks` and `domains` beside it.
 
     `tasks`: `contest.tasks_between`, none where it refuses, as suites, prompts or tokenizers differ, and `refused` says
-    so; `domains`: side -> what `domains` tells of the side's first run. `rows`: of `list_runs`, where they were read
-    already. Errors: as `compare_mixes`.
+    so; `domains`: side -> what `domains` tells of the side's mean over its runs. `rows`: of `list_runs`, where they
+    were read already. Errors: as `compare_mixes`.
     """
     rows, store = list_runs(ws) if rows is None else rows, Store.open(ws)
     bare = compare_mixes(rows, run_a, run_b)
@@ -37,9 +38,15 @@ def versus(ws: Workspace, run_a: str, run_b: str, rows: Sequence[Mapping[str, An
         told["tasks"], told["refused"] = tasks_between(store, bare["a"], bare["b"]), None
     except ConfigError as e:  # bits per byte stand as they are; the tasks say why they do not
         told["tasks"], told["refused"] = [], str(e)
-    means = {r["run_id"]: domains(r["bpb"], r["weights"]) for r in rows if r["run_id"] in both}
-    told["domains"] = {side: means[told[side][0]] for side in ("a", "b")}
+    told["domains"] = {side: _domains([r for r in rows if r["run_id"] in told[side]]) for side in ("a", "b")}
     return told
+
+
+def _domains(alike: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`domains` of the mean over runs that differ in the seed alone."""
+    read = {s: [r["bpb"].get(s) for r in alike] for s in alike[0]["bpb"]}
+    means = {s: None if None in values else fmean(values) for s, values in read.items()}
+    return domains(means, alike[0]["weights"])
 
 
 def settings(store: Store, run_ids: Sequence[str]) -> pd.DataFrame:

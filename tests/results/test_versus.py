@@ -42,6 +42,9 @@ def test_two_mixes_are_told_whole(ws, make_run):
     assert [s["task"] for s in told["scores"]] == ["bpb/macro", "bpb/code", "bpb/wiki"]
     assert told["tasks"] == [] and told["refused"] is None
     assert set(told["domains"]) == {"a", "b"}
+    make_run("even", 1, bpb=2.7)
+    told = versus.versus(ws, a.name, b.name)
+    assert round(told["domains"]["a"]["macro"], 6) == round(told["scores"][0]["a"], 6)  # of all its seeds
 
 
 def test_task_scores_come_with_the_floors_of_the_untrained_and_of_the_text(ws, make_run):
