@@ -41,7 +41,7 @@ docs: install  ## Make docs/reference/ from the code, and docs/rules.md
 	$(BIN)/python -m mixlab.data.rulebook > docs/rules.md
 
 pictures: install  ## Take the README's pictures of the app, on what the demo made
-	$(BIN)/python -m tests.app.pictures
+	MIXLAB_SCREENSHOTS=docs $(BIN)/python -m pytest -q -rs tests/app/test_pictures.py
 
 app: install  ## Open the app on what the demo made
 	$(BIN)/mixlab app
