@@ -115,17 +115,23 @@ def log_of(ws: Workspace, run: Path) -> Path | None:
     return log if log.is_file() else None
 
 
-def cancel(ws: Workspace, job: str) -> None:
-    """Asks a job to write its checkpoints and stop. MissingError if there is none of this name."""
+def cancel(ws: Workspace, job: str) -> bool:
+    """Asks a job to write its checkpoints and stop; False if it has ended. MissingError if there is none of this name.
+
+    How a job ended stays as it is: one that failed does not become one that was cancelled.
+    """
     folder = ws.jobs / job
     if not re.fullmatch(r"[\w.-]+", job) or not (folder / "job.json").exists():
         known = [j["job"] for j in jobs(ws)]
         raise MissingError(f"there is no job '{job}' in {ws.jobs}.{nearest(job, known)}")
+    if describe(folder)["state"] not in LIVE:
+        return False
     (folder / "cancel").touch()
     process = _read(folder / "proc.json")
     child = process.get("child") or {}
     if _is_ours(process) and not _lives(process.get("keeper")) and _lives(child):
         os.kill(child["pid"], signal.SIGINT)  # the keeper was killed: nobody else will do it
+    return True
 
 
 def jobs(ws: Workspace) -> list[dict[str, Any]]:

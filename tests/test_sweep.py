@@ -270,18 +270,19 @@ def test_a_detached_sweep_is_found_followed_and_cancelled(project):
     ws = Workspace.open(project / "lab")
     started = mixlab("sweep", "seed=0,1,2", *TINY, *LONG, "--workers", "1", "--detach")
     assert started.returncode == 0, started.stderr
-    job = started.stdout.split()[0]
+    (job,) = started.stdout.split()
+    assert f"mixlab runs cancel {job}" in started.stderr
     wait_for(ws, "runs/*/metrics.jsonl")
     (row,) = jobs.jobs(ws)
     assert row["job"] == job and row["state"] == "running"
     assert "0/3 runs; " in jobs.how_far(row)
+    assert mixlab("runs", "tail", job).stderr.startswith("running: 0/3 runs; ")
     assert mixlab("runs", "cancel", job).returncode == 0
     wait_for(ws, f"jobs/{job}/exit.json")
     assert jobs.jobs(ws)[0]["state"] == "cancelled" and read_json(ws.jobs / job / "exit.json")["code"] == 130
     assert list(ws.root.glob("runs/*/checkpoint/state.json"))
     told = json.loads(mixlab("runs", "status", "--json").stdout)
     assert told["jobs"][0]["state"] == "cancelled" and told["runs"]
-    assert mixlab("runs", "tail", job).returncode == 0
     assert "loss/train" in mixlab("runs", "tail", "uniform-s0").stdout
     with pytest.raises(MissingError):
         jobs.cancel(ws, "nosuch")

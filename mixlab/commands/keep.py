@@ -93,8 +93,10 @@ def cancel(name: Annotated[str, typer.Argument(help="A job, as `mixlab runs stat
 
     ws = Workspace.open()
     if (ws.jobs / name).is_dir() or not any(name in run.name for run in ws.runs()):
-        jobs.cancel(ws, name)
-        show.say(f"{name} is asked to stop; the same command continues it.")
+        if jobs.cancel(ws, name):
+            show.say(f"{name} is asked to stop; the same command continues it.")
+        else:
+            show.say(f"{name} has ended already: {jobs.state_of(ws, name)}.")
         return
     run = show.folder(ws, name)
     claims.stop(ws, run.name)

@@ -1,5 +1,6 @@
 """`mixlab runs …`: what came out."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -161,7 +162,7 @@ def tail(
     name: Annotated[str, typer.Argument(help="A run or a job.")],
     lines: Annotated[int, typer.Option("-n", help="How many.")] = 20,
 ) -> None:
-    """The last lines a detached sweep wrote; of a run its last metrics, then what the job that trains it said."""
+    """The last lines a detached sweep wrote, and how far it is; of a run its last metrics, then what its job said."""
     from mixlab import jobs
     from mixlab import show as showing
     from mixlab.workspace import Workspace
@@ -175,6 +176,9 @@ def tail(
     for path in paths:
         for line in jobs.tail(path).splitlines()[-lines:] if path.exists() else ():
             showing.say(line)
+    if (ws.jobs / name).is_dir():
+        told = jobs.describe(ws.jobs / name)
+        sys.stderr.write(": ".join(filter(None, [told["state"], jobs.how_far(told)])) + "\n")
 
 
 @app.command("lineage")
@@ -197,7 +201,6 @@ def lineage(run_id: str, as_json: AsJson = False) -> None:
 @app.command("rerun")
 def rerun(run_id: str, as_json: AsJson = False) -> None:
     """Trains a run once more, beside the lab, and compares every number; exit code 1 if one differs."""
-    import sys
 
     from mixlab import again
     from mixlab import show as showing

@@ -43,7 +43,9 @@ def sweep(
     specs = compose.spread(asked, Path.cwd())  # mistakes are told before anything starts
     if detach:
         words = [w for w in sys.argv[1:] if w != "--detach"]
-        show.say(f"{jobs.launch(ws, words)}\nmixlab runs status | mixlab runs cancel JOB | mixlab runs tail JOB")
+        job = jobs.launch(ws, words)
+        show.say(job)
+        sys.stderr.write(f"mixlab runs status  (how far it is)\nmixlab runs tail {job}\nmixlab runs cancel {job}\n")
         return
     from mixlab import sweep as sweeping
     from mixlab.results.speeds import measured
