@@ -76,8 +76,13 @@ def checked(plan: Plan) -> Plan:
     return plan
 
 
-def mixes(plan: Plan, sources: pd.DataFrame, presets: Mapping[str, Mapping[str, float]]) -> list[Mixture]:
-    """The mixtures of the design, within what the sources can serve. PlanError if none is, ConfigError as `checked`."""
+def mixes(
+    plan: Plan, sources: pd.DataFrame, presets: Mapping[str, Mapping[str, float]], called: str = "middle"
+) -> list[Mixture]:
+    """The mixtures of the design, within what the sources can serve; `called`: the name of the one in the middle.
+
+    PlanError if none is, ConfigError as `checked`.
+    """
     checked(plan)
     sizes = {s: float(n) for s, n in zip(sources["source"], sources["tokens"], strict=True)}
     held = sum(sizes.values())
@@ -91,7 +96,7 @@ def mixes(plan: Plan, sources: pd.DataFrame, presets: Mapping[str, Mapping[str, 
     if plan.kind != "around":
         return designs.make(plan.kind, sizes, plan.n, plan.design_seed, caps)
     told = presets.get(plan.middle, presets["natural"])
-    middle = Mixture(name="middle", rule="weights", weights={s: told.get(s, 0.0) for s in sizes})
+    middle = Mixture(name=called, rule="weights", weights={s: told.get(s, 0.0) for s in sizes})
     return designs.around(middle, plan.n, plan.design_seed, caps, plan.spread)
 
 
@@ -173,14 +178,12 @@ def save(
     return design, sweep
 
 
-def design_words(name: str, plan: Plan, names: Sequence[str]) -> list[str] | None:
-    """Words of the command that writes the same design over the sources `names`; None if its middle has no name."""
+def design_words(name: str, plan: Plan, names: Sequence[str], around: str = "natural") -> list[str]:
+    """Words of the command that writes the same design over the sources `names`; `around`: its middle, for a shell."""
     told = ["mix", "design", plan.kind, "-o", f"sweeps/design/{name}.csv", "-n", str(plan.n)]
     told += ["--seed", str(plan.design_seed)] if plan.design_seed else []
     if plan.kind == "around":
-        if plan.middle not in ("natural", "uniform"):
-            return None
-        told += ["--around", plan.middle, "--spread", f"{plan.spread:g}"]
+        told += ["--around", around, "--spread", f"{plan.spread:g}"]
     told += [] if plan.tokens == mixing.training(mixing.DEFAULT_MODEL).tokens else [f"train.tokens={plan.tokens}"]
     return told + ([] if set(names) == set(mixing.default_sources()) else [f"source=[{','.join(sorted(names))}]"])
 

@@ -30,11 +30,24 @@ def presets(sources: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Mapping[str,
     """Name -> weights to start from: natural, uniform, then each mix that ran and used no other source."""
     tokens = dict(zip(sources["source"], sources["tokens"].astype(int), strict=True))
     told = {"natural": algebra.natural(tokens).weights, "uniform": algebra.uniform(list(tokens)).weights}
-    shares: Any = runs[[c for c in runs.columns if c == "name" or str(c).startswith("w_")]]  # of sixty columns
-    for run in sorted(shares.to_dict("records"), key=lambda run: run["name"]):
+    return told | {preset: weights for preset, (_, _, weights) in _that_ran(list(tokens), runs).items()}
+
+
+def called(preset: str, sources: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, str]:
+    """What a shell calls a preset (natural, uniform, or the run that had the mix), and the name of its mixture."""
+    run, mixture, _ = _that_ran(list(sources["source"]), runs).get(preset, (preset, preset, {}))
+    return run, mixture
+
+
+def _that_ran(sources: Sequence[str], runs: pd.DataFrame) -> dict[str, tuple[str, str, Mapping[str, float]]]:
+    """Name of a preset -> the first run of that name which used no other source, its mixture's name, its weights."""
+    told: dict[str, tuple[str, str, Mapping[str, float]]] = {}
+    about = ("name", "run_id", "mixture")
+    wide: Any = runs[[c for c in runs.columns if c in about or str(c).startswith("w_")]]  # of sixty columns
+    for run in sorted(wide.to_dict("records"), key=lambda run: run["name"]):
         weights = {c.removeprefix("w_"): float(w) for c, w in run.items() if str(c).startswith("w_") and w > 0}
-        if weights and set(weights) <= set(tokens):
-            told.setdefault(f"{run['name']} (a run)", weights)
+        if weights and set(weights) <= set(sources):
+            told.setdefault(f"{run['name']} (a run)", (run["run_id"], run["mixture"], weights))
     return told
 
 

@@ -27,6 +27,14 @@ def test_a_sweep_is_planned_with_what_is_done_then_saved_and_launched_once(lab, 
     assert again.selectbox(key="kind").value == "anchors" and again.number_input(key="seeds").value == 2
 
 
+def test_a_sweep_around_a_run_is_the_same_in_a_shell(demo_lab):
+    at = show("sweep", kind="around", middle="demo-d03 (a run)", n="5")
+    at.text_input(key="sweep_name").set_value("near").run()
+    assert "cat > sweeps/near.yaml" in said(at)
+    assert "mixlab mix design around -o sweeps/design/near.csv -n 5 --around demo-d03-s0-bbbb0003" in said(at)
+    assert at.dataframe[0].value["mixture"][0] == "demo-d03"  # as the shell calls it
+
+
 def test_what_cannot_be_planned_says_so(demo_lab):
     at = show("sweep")
     at.number_input(key="tokens").set_value(10**9).run()

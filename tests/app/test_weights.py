@@ -36,6 +36,8 @@ def test_presets_are_natural_uniform_and_the_mixes_that_ran():
     runs = pd.DataFrame(
         {
             "name": ["b", "b", "a", "gone"],
+            "run_id": ["b-s0-1", "b-s1-1", "a-s0-2", "gone-s0-3"],
+            "mixture": ["even", "even", "odd", "gone"],
             "w_code": [0.9, 0.9, 0.2, 0.5],
             "w_wiki": [0.1, 0.1, 0.8, 0],
             "w_old": [0, 0, 0, 0.5],
@@ -44,6 +46,8 @@ def test_presets_are_natural_uniform_and_the_mixes_that_ran():
     got = weights.presets(SOURCES, runs)
     assert list(got) == ["natural", "uniform", "a (a run)", "b (a run)"]
     assert got["natural"] == {"code": 0.9, "wiki": 0.1} and got["a (a run)"] == {"code": 0.2, "wiki": 0.8}
+    assert weights.called("b (a run)", SOURCES, runs) == ("b-s0-1", "even")
+    assert weights.called("uniform", SOURCES, runs) == ("uniform", "uniform")
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=12))

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import drafts, jobview, lab, mixing, parts, sweeping, weights
+from mixlab.app import drafts, jobview, lab, mixing, parts, recipes, sweeping, weights
 from mixlab.errors import MixlabError
 from mixlab.mix import budget as cost
 from mixlab.results import charts
@@ -54,7 +54,8 @@ plan = sweeping.Plan(
 )  # fmt: skip
 
 try:
-    found = sweeping.mixes(plan, sources, presets)
+    around, called = weights.called(plan.middle, sources, runs)
+    found = sweeping.mixes(plan, sources, presets, called)
     table = sweeping.runs_of(plan, found, runs, device)
 except MixlabError as error:
     parts.problem(error, "This sweep cannot be planned")
@@ -115,8 +116,8 @@ try:
         sweeping.save(name, plan, found, overwrite=replace)
         st.success("Saved.")
     st.code("\n".join(map(str, sweeping.paths(name))), language=None, wrap_lines=True)
-    if words := sweeping.design_words(name, plan, names):
-        parts.command(words, "The same design in a shell:")
+    design = parts.text_of(sweeping.design_words(name, plan, names, around))
+    parts.command(f"{recipes.as_command(sweeping.paths(name)[1], text)}\n{design}", "The same two files in a shell:")
     parts.command(["sweep", name, "--dry-run"], "Every run, priced, without training it:")
     job = parts.launch(["sweep", name], key=jobs.work_key(["sweep", name], text, sweeping.content(found)),
                        label=f"Launch {told['todo']:,} runs" if told["todo"] else "Launch",
