@@ -9,6 +9,7 @@ import typer
 from mixlab.commands.options import AsJson
 from mixlab.errors import EnvironmentFault
 
+MOST_COLUMNS = 16  # beside each other; of more no name could be read
 app = typer.Typer(no_args_is_help=True, help="The index over all runs, mixlab.duckdb.")
 
 
@@ -57,7 +58,12 @@ def query(sql: Annotated[str, typer.Argument(help="e.g. 'FROM leaderboard'")], a
         sys.stdout.write(f"{frame.to_json(orient='records', date_format='iso', indent=1)}\n")
     else:
         rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
-        show.table(f"{len(frame)} rows", [str(c) for c in frame.columns], list(rows))
+        names = [str(c) for c in frame.columns]
+        if len(names) <= MOST_COLUMNS:
+            show.table(f"{len(frame)} rows", names, list(rows))
+            return
+        for i, row in enumerate(rows, start=1):
+            show.table(f"row {i} of {len(frame)}", ("column", "value"), list(zip(names, row, strict=True)))
 
 
 @app.command("export")

@@ -103,9 +103,15 @@ class Store:
     def query(self, query: str) -> "pd.DataFrame":
         """As `sql`, for a query that a person typed: ConfigError says what is wrong with it."""
         try:
+            if not duckdb.extract_statements(query):
+                raise ConfigError("the query says nothing: try `FROM leaderboard`, or `SHOW TABLES`.")
             return self.sql(query)
-        except (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException) as e:
+        except duckdb.Error as e:
             raise ConfigError(f"the query cannot be answered: {e}") from e
+        except EnvironmentFault as e:
+            if isinstance(e.__cause__, duckdb.IOException) and str(self.ws.root) not in str(e.__cause__):
+                raise ConfigError(f"the query cannot be answered: {e.__cause__}") from e  # a file of the person's own
+            raise
 
     def is_published(self) -> bool:
         """True if mixlab.duckdb is there, whole, and of this version."""

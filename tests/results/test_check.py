@@ -87,6 +87,13 @@ def test_metric_names_that_come_late_or_differ_in_digits_are_found(ws, make_run)
     assert set(found["name"]) == {"loss/train", "lr", "late", "gpu0", "gpu1"} and len(found) == 7
 
 
+def test_a_query_that_cannot_be_answered_is_told_whatever_is_wrong_with_it(ws, make_run):
+    make_run("even", 0)
+    for query in ("", "-- nothing", "SELECT 'a'::INT", "SELECT sum(name) FROM run", "FROM read_csv('/nowhere.csv')"):
+        with pytest.raises(ConfigError, match=r"^the query "):
+            Store.open(ws).query(query)
+
+
 def test_the_commands_answer(ws, make_run):
     make_run("even", 0)
     env = {"MIXLAB_HOME": str(ws.root)}
@@ -96,5 +103,6 @@ def test_the_commands_answer(ws, make_run):
     assert json.loads(told.stdout) == [{"mixture": "even", "n_runs": 1}]
     wrong = mixlab("db", "query", "SELECT x FROM leaderbord", env=env)
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ") and "leaderboard" in wrong.stderr
+    assert "row 1 of 1" in (wide := mixlab("db", "query", "FROM run", env=env).stdout) and "parent_run_id" in wide
     (ws.runs()[0] / "done.json").write_text("{")
     assert mixlab("db", "check", env=env).returncode == 5
