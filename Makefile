@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check docs pictures app bench clean
+.PHONY: help install demo test style lint check docs pictures app bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -28,9 +28,11 @@ test: install  ## The whole test suite, and how much of mixlab/ it runs, line by
 	@$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --fail-under=90
 
-lint: install  ## Format, lint, types
+style: install  ## Format and lint, in a second
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+lint: style  ## Format, lint, and types, which take a minute and a half
 	$(BIN)/pyright
 
 check: lint  ## Format, lint, types, fast tests
