@@ -6,6 +6,7 @@ checks it again, as it may be of another day or another version.
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,14 @@ def save(name: str, values: Mapping[str, Any], ws: Workspace | None = None) -> f
     now = time.time()
     write_json(path, {"saved_at": now, "values": told})
     return now
+
+
+def as_command(name: str, values: Mapping[str, Any], ws: Workspace | None = None) -> str:
+    """The shell lines that write the same draft."""
+    path = _path(name, ws)
+    shown, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
+    told = shlex.quote(json.dumps(dict(values)))
+    return f'mkdir -p {folder} && printf \'{{"saved_at": %s.0, "values": %s}}\' "$(date +%s)" {told} > {shown}'
 
 
 def load(name: str, ws: Workspace | None = None) -> dict[str, Any] | None:

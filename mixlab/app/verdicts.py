@@ -147,6 +147,12 @@ def save_view(name: str, picked: Sequence[str]) -> None:
     drafts.save(f"{VIEW}{name}", {"ids": list(picked)})
 
 
+def view_command(name: str, picked: Sequence[str]) -> str:
+    """The shell lines that save the same view; ConfigError as `save_view`."""
+    weights.check_word(name)
+    return drafts.as_command(f"{VIEW}{name}", {"ids": list(picked)})
+
+
 def use_mix(mixture: Mapping[str, float], origin: str) -> None:
     """Writes the mixture to the draft of the Mix page; `origin` says where it is from."""
     names = sorted(set(lab.source_names()) | set(mixture))

@@ -1,6 +1,8 @@
 """Drafts come back as they were, and never half."""
 
 import json
+import subprocess
+import time
 
 import pytest
 
@@ -34,6 +36,12 @@ def test_a_damaged_draft_is_none(ws, content):
     ws.drafts.mkdir()
     (ws.drafts / "mix.json").write_text(content)
     assert drafts.load("mix", ws) is None and drafts.saved_at("mix", ws) is None
+
+
+def test_a_shell_writes_the_same_draft(ws):
+    values = {"ids": ["it's 100 %", 'a "b"', "$HOME"]}
+    subprocess.run(["sh", "-c", drafts.as_command("view", values, ws)], check=True)
+    assert drafts.load("view", ws) == values and time.time() - (drafts.saved_at("view", ws) or 0) < 60
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "A b", "x" * 65])

@@ -60,6 +60,7 @@ def test_a_view_is_kept_and_opened_again(lab):
     at.button(key="save_view").click().run()
     assert "cannot be used" in said(at) and not drafts.names()
     at.text_input(key="view_name").set_value("first").run()
+    assert "compare-first.json" in said(at)
     at.button(key="save_view").click().run()
     assert drafts.load("compare-first") == {"ids": ["natural", "uniform"]}
     at.multiselect(key="ids").set_value([]).run()

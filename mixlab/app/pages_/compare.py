@@ -139,4 +139,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         st.download_button(f"Export {kind}", lambda write=write: write(files), f"comparison.{kind.lower()}", mime,
                            key=kind.lower(), on_click="ignore")  # fmt: skip
 st.caption("The address of this page holds the choice: send it to share the view.")
-parts.command(["runs", "compare", firsts[base], firsts[others[-1]], "--json"], "The same values in a shell:")
+with parts.guarded("This view cannot be saved yet"):
+    if name:
+        parts.command(verdicts.view_command(name, picked), "The view, saved by a shell:")
+pairs = [parts.text_of(["runs", "compare", firsts[base], firsts[other], "--json"]) for other in others]
+parts.command("\n".join(pairs), "What is exported, in a shell:")

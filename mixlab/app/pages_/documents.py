@@ -114,7 +114,8 @@ if typed:
             if st.button(said, key=f"label-{verdict}", icon=f":material/{icon}:"):
                 corpora.label(which, doc_id, verdict, note)
                 st.rerun()
-    parts.command(["data", "label", found.source, lab.visible(doc_id), "bad"], "The same in a shell:")
+    why = ["--note", lab.visible(note)] if note else []
+    parts.command(["data", "label", found.source, lab.visible(doc_id), "bad", *why], "The same in a shell:")
     if found.duplicate:
         twin, both = found.duplicate, corpora.pair(which, found)
         alike = "the same words" if twin["exact"] else f"Jaccard {twin['jaccard']:.3f}"

@@ -71,7 +71,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     if len(chosen) == 1:
         parts.linked("run", "Open this run", ":material/show_chart:", query={"id": chosen[0]})
 with st.expander("The same in a shell"):
-    parts.command("mixlab runs ls\nmixlab runs ls --json > runs.json\nmixlab db export runs.duckdb")
+    parts.command("mixlab runs ls\nmixlab runs export tables --to csv\nmixlab db export runs.duckdb")
 
 if not chosen:
     st.info("Choose one run to see each source's curve, several to compare them.")
