@@ -34,6 +34,7 @@ def test_live_and_failed_runs_break_no_page(lab):
         at.switch_page(f"mixlab/app/pages_/{page}.py").run()
         told = {"advice": f"2 of {FEWEST_TO_FIT} mixes", "explore": "Too few mixes for a fit"}.get(page, "")
         assert not at.exception and told in said(at), page
+    assert "mixlab demo" not in "".join(c.value for c in show("advice").code)  # it would train other sources
 
 
 def test_two_mixes_are_compared_with_their_noise_in_words(lab):
@@ -87,6 +88,11 @@ def test_advice_on_the_demo_is_a_verdict_with_its_commands(demo_lab, project):
     assert "--floor code=0.3" in said(at)
     shares = at.dataframe[0].value.set_index("source")
     assert shares.loc["code", "weight"] >= 0.2999
+    at.multiselect(key="group_1").set_value(["books", "code"]).run()
+    at.slider(key="sum_1").set_value((0, 40)).run()
+    assert "--group 'books+code<=0.4'" in said(at) and at.multiselect(key="group_2").value == []
+    shares = at.dataframe[0].value.set_index("source")["weight"]
+    assert shares["books"] + shares["code"] <= 0.4001
     at.number_input(key="counts_wiki").set_value(3.0).run()
     assert "--weight wiki=3" in said(at) and not at.exception
     at.button(key="save_advice").click().run()

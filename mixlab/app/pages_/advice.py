@@ -4,11 +4,10 @@ import streamlit as st
 
 from mixlab import jobs
 from mixlab.app import adviceparts, advising, jobview, parts, verdicts, weights
+from mixlab.app.adviceparts import PERCENT
 from mixlab.app.advising import Wanted
 from mixlab.mix import budget as cost
 from mixlab.results import landscape
-
-PERCENT = 100
 
 st.title("Advice")
 runs, _ = verdicts.placed()
@@ -17,9 +16,11 @@ if mixes < landscape.FEWEST_TO_FIT:
     parts.empty(
         f"{mixes} of {landscape.FEWEST_TO_FIT} mixes",
         f"A verdict needs {landscape.FEWEST_TO_FIT} different finished mixes of one recipe: train "
-        f"{landscape.FEWEST_TO_FIT - mixes} more, by a sweep of your own or by the demo.",
-        command=["demo"],
+        f"{landscape.FEWEST_TO_FIT - mixes} more, by a sweep of your own{'' if mixes else ' or by the demo'}.",
+        command=None if mixes else ["demo"],
     )
+    if mixes:  # a lab of one's own sources, for which the demo's would say nothing
+        parts.linked("sweep", "Plan a sweep", ":material/grid_view:")
     st.stop()
 sources = verdicts.sources_of(runs)
 titles = {s: parts.plain(s) for s in sources}
@@ -40,6 +41,7 @@ with st.expander("Constraints", expanded=True):
         with grid.container():
             limits[source] = st.slider(f"{titles[source]}, from and to", 0, PERCENT, (0, PERCENT),
                                        key=f"limit_{source}", format="%d %%", bind="query-params")  # fmt: skip
+    sums = adviceparts.sums(sources)
 with st.expander("What counts, how boldly, and for which run"):
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metrics = st.multiselect("Scores that count (none: all)", sources, key="metric", bind="query-params", width=300)
@@ -72,6 +74,7 @@ wanted = Wanted(
     only_licences=tuple(allowed),
     floors=tuple((s, low / PERCENT) for s, (low, _) in limits.items() if low > 0),
     caps=tuple((s, high / PERCENT) for s, (_, high) in limits.items() if high < PERCENT),
+    groups=sums,
     frozen=advising.proportions(frozen),
     importance=tuple((s, n) for s, n in counts.items() if n not in (None, 1.0)),
     ceilings=tuple((s, v) for s, v in ceilings.items() if v is not None),
