@@ -3,7 +3,7 @@
 Draws what app/advising.py and app/onward.py tell.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -14,6 +14,7 @@ from mixlab.results import charts, charts_advice
 
 DESIGNS = ((16, 1), (32, 1), (16, 2))
 """(mixes, seeds) whose power is simulated."""
+PERCENT = 100
 NUMBER = st.column_config.NumberColumn
 SHARES: Mapping[str, Any] = {
     "source": "Source",
@@ -29,6 +30,26 @@ POWER: Mapping[str, Any] = {
     "regret": NUMBER("Regret", format="%.4f", help="Bits per byte that the picked mix loses to the best."),
     "decision_accuracy": NUMBER("Pairs ordered right", format="percent", help="Of pairs of mixes."),
 }
+
+
+def sums(sources: Sequence[str]) -> tuple[tuple[tuple[str, ...], float, float], ...]:
+    """Limits on what several sources have together: a row each, and one more row as soon as the last is filled."""
+    told, number, columns = [], 1, [3, 2]
+    while True:
+        left, right = st.columns(columns, vertical_alignment="bottom")
+        names = left.multiselect(
+            "Limit the sum of several sources" if number == 1 else "And the sum of", sources,
+            key=f"group_{number}", bind="query-params", placeholder="choose two or more",
+        )  # fmt: skip
+        if len(names) < 2:
+            return tuple(told)
+        low, high = right.slider(
+            parts.plain(f"{' + '.join(names)}, from and to"), 0, PERCENT, (0, PERCENT),
+            key=f"sum_{number}", format="%d %%", bind="query-params",
+        )  # fmt: skip
+        if (low, high) != (0, PERCENT):
+            told.append((tuple(names), low / PERCENT, high / PERCENT))
+        number += 1
 
 
 def verdict(card: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ class Wanted:
     only_licences: tuple[str, ...] = ()
     floors: tuple[tuple[str, float], ...] = ()
     caps: tuple[tuple[str, float], ...] = ()
+    groups: tuple[tuple[tuple[str, ...], float, float], ...] = ()
+    """Sources, and the least and the most that their shares may sum to."""
     frozen: tuple[tuple[str, float], ...] = ()
     """Sources that keep these proportions to each other; none, or two at least."""
     importance: tuple[tuple[str, float], ...] = ()
@@ -62,12 +64,15 @@ class Wanted:
     def ask(self) -> "Ask":
         """The same for `advise.runs.advise`. ConfigError for numbers out of range."""
         from mixlab.advise import runs
-        from mixlab.advise.region import Limits
+        from mixlab.advise.region import Group, Limits
         from mixlab.advise.verdict import Wish
 
         self.check()
         limits = Limits(
-            floors=dict(self.floors), caps=dict(self.caps), frozen=(dict(self.frozen),) if self.frozen else ()
+            floors=dict(self.floors),
+            caps=dict(self.caps),
+            groups=tuple(Group(sources=names, least=least, most=most) for names, least, most in self.groups),
+            frozen=(dict(self.frozen),) if self.frozen else (),
         )
         return runs.Ask(
             sweep=self.sweep,
@@ -89,9 +94,10 @@ class Wanted:
 
     def check(self) -> None:
         """ConfigError unless every number is one that the limits of the widgets allow: the browser is not trusted."""
-        for name, share in (*self.floors, *self.caps):
+        sums = [(" + ".join(names), share) for names, *ends in self.groups for share in ends]
+        for name, share in (*self.floors, *self.caps, *sums):
             if not 0 <= share <= 1:
-                raise ConfigError(f"the share of {name} is {share:g}: floors and caps lie between 0 and 1.")
+                raise ConfigError(f"the share of {name} is {share:g}: floors, caps and sums lie between 0 and 1.")
         if len(self.frozen) == 1:
             raise ConfigError(f"{self.frozen[0][0]} alone cannot keep proportions: choose two sources or none.")
         above = (self.max_epochs, self.target_tokens, self.target_params, *(v for _, v in self.ceilings))
@@ -107,6 +113,8 @@ class Wanted:
             ("--metric", self.metrics),
             ("--floor", _pairs(self.floors)),
             ("--cap", _pairs(self.caps)),
+            ("--group", [f"{'+'.join(names)}>={least:g}" for names, least, _ in self.groups if least > 0]),
+            ("--group", [f"{'+'.join(names)}<={most:g}" for names, _, most in self.groups if most < 1]),
             ("--weight", _pairs(self.importance)),
             ("--ceiling", _pairs(self.ceilings)),
         ):

@@ -41,19 +41,24 @@ def test_two_runs_to_begin_with_are_of_two_mixes_under_one_seed():
 def test_constraints_become_the_options_of_the_command():
     wanted = advising.Wanted(
         metrics=("code",), max_epochs=2.5, only_licences=("MIT", "CC0-1.0"), floors=(("a", 0.1),), caps=(("b", 0.4),),
+        groups=((("a", "b"), 0.2, 0.6), (("b", "c"), 0.0, 0.5)),
         frozen=(("a", 0.7), ("b", 0.3)), importance=(("code", 2.0),), ceilings=(("code", 1.25),), standardise=True,
         caution=1.0, pull=0.05, target_tokens=2_000_000, target_params=1_300_000_000.0, device="h100",
     )  # fmt: skip
     assert " ".join(wanted.words()) == (
-        "recommend --metric code --floor a=0.1 --cap b=0.4 --weight code=2 --ceiling code=1.25 --freeze a=0.7,b=0.3 "
-        "--max-epochs 2.5 --only-licences MIT,CC0-1.0 --standardise --caution 1 --pull 0.05 --target-tokens 2000000 "
+        "recommend --metric code --floor a=0.1 --cap b=0.4 --group a+b>=0.2 --group a+b<=0.6 --group b+c<=0.5 "
+        "--weight code=2 --ceiling code=1.25 --freeze a=0.7,b=0.3 --max-epochs 2.5 --only-licences MIT,CC0-1.0 "
+        "--standardise --caution 1 --pull 0.05 --target-tokens 2000000 "
         "--target-params 1300000000 --device h100"
     )
     assert advising.Wanted().words() == ["recommend"]
     assert wanted.of_runs("next") == ["advise", "next", "--metric", "code"]
     ask = wanted.ask()
     assert ask.wish is not None and ask.wish.limits == region.Limits(
-        floors={"a": 0.1}, caps={"b": 0.4}, frozen=({"a": 0.7, "b": 0.3},)
+        floors={"a": 0.1},
+        caps={"b": 0.4},
+        frozen=({"a": 0.7, "b": 0.3},),
+        groups=(region.Group(sources=("a", "b"), least=0.2, most=0.6), region.Group(sources=("b", "c"), most=0.5)),
     )
     assert (ask.wish.importance, ask.wish.ceilings) == ({"bpb_code": 2.0}, {"bpb_code": 1.25})
     assert (ask.wish.standardise, ask.wish.kappa, ask.wish.lam, ask.target_params) == (True, 1.0, 0.05, 1.3e9)
@@ -63,7 +68,8 @@ def test_constraints_become_the_options_of_the_command():
 @pytest.mark.parametrize(
     "told",
     [
-        {"floors": (("a", 1.5),)}, {"frozen": (("a", 1.0),)}, {"caution": -1.0}, {"max_epochs": 0.0},
+        {"floors": (("a", 1.5),)}, {"groups": ((("a", "b"), 0.0, 1.5),)},
+        {"frozen": (("a", 1.0),)}, {"caution": -1.0}, {"max_epochs": 0.0},
         {"ceilings": (("a", 0.0),)}, {"importance": (("a", -1.0),)}, {"pull": float("inf")}, {"target_params": -1.0},
     ],
 )  # fmt: skip
