@@ -113,7 +113,7 @@ def write_run(ws: Workspace, i: int) -> None:
         }
         for s in range(1, STEPS + 1)
     ]
-    lines = {"metrics": [{**_at(began, s), "m": m} for s, m in enumerate(metrics, 1)]}
+    lines = {"metrics": [{**_at(began, s), "attempt": 1, "m": m} for s, m in enumerate(metrics, 1)]}
     points = range(0, STEPS + 1, STEPS // 10)
     score = {"metric": "bpb", "stderr": 0.01, "n": 200, "higher_is_better": False, "evals_key": "e"}
     detail = {"detail": {"nats": 9.5, "bytes": 40000, "tokens": 12000}}
