@@ -14,7 +14,7 @@ MIXES: Mapping[str, Any] = {
     "bpb_macro": NUMBER("Bits per byte", format="%.4f", help="Held out; mean of sources, then of seeds."),
     "bpb_macro_sd": NUMBER("sd", format="%.4f", help="Standard deviation over seeds."),
     "n_scored": NUMBER("Seeds"),
-    "shares": TEXT("Weights", help="Shares of the training tokens.", width="medium"),
+    "shares": TEXT("Weights, %", help="Shares of the training tokens.", width="medium"),
     "target_tokens": NUMBER("Training tokens", format="localized"),
     "n_params": NUMBER("Parameters", format="localized"),
 }

@@ -274,7 +274,7 @@ def _sources(root: str, stamp: Stamp) -> pd.DataFrame:
 def _best(root: str, stamp: Stamp) -> pd.DataFrame:
     return Store.open(Workspace(Path(root))).sql(
         "SELECT leaderboard.*, shares FROM leaderboard LEFT JOIN (SELECT mix_id, string_agg(source || ' ' || "
-        "round(100 * w)::INT || ' %', ', ' ORDER BY w DESC, source) AS shares FROM (SELECT mix_id, source, "
+        "round(100 * w)::INT, ', ' ORDER BY w DESC, source) AS shares FROM (SELECT mix_id, source, "
         "any_value(weight_frac) AS w FROM mix_component WHERE weight_frac > 0 GROUP BY ALL) GROUP BY mix_id) "
         "USING (mix_id) WHERE n_scored > 0 ORDER BY bpb_macro, mix_id"
     )

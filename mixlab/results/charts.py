@@ -28,7 +28,7 @@ STROKES: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 2.5, "sy
 MACRO = "macro"
 """The unweighted mean over sources; drawn in grey, it is no source."""
 MACRO_COLOUR = "#8C8C8C"
-ROW, SYMBOL = 46, 6
+ROW, SYMBOL = 42, 6
 """Characters that a legend has room for in a row 350 px wide, and how many of them a symbol takes."""
 SMOOTH = 50
 """The running mean of the training loss takes one in this many of a run's points on either side."""
@@ -71,7 +71,7 @@ def domain_bpb(scores: pd.DataFrame, domain: str, runs: Sequence[str], *, legend
 
     `runs` fixes colours and dashes, so that charts drawn side by side agree; columns as in `run_bpb`.
     """
-    title = "bits per byte, mean of sources" if domain == MACRO else f"bits per byte on {domain}"
+    title = "mean bits per byte" if domain == MACRO else f"bits per byte on {domain}"
     frame = scores.loc[scores["domain"] == domain]
     return _run_lines(frame, runs, title, legend).properties(
         description=_alt_curves(f"Held-out {title} by training tokens", frame, "run")
@@ -87,7 +87,7 @@ def loss(metrics: pd.DataFrame, runs: Sequence[str]) -> alt.LayerChart:
     told = metrics.sort_values("tokens", ignore_index=True)
     means = told.groupby("run", sort=False)["value"]
     told["smooth"] = means.transform(lambda v: v.rolling(2 * side + 1, center=True, min_periods=1).mean())
-    title = "training loss (nats per token)"  # of both layers, else neither has one
+    title = "loss (nats per token)"  # of both layers, else neither has one
     raw = _run_lines(extremes(told), runs, title, legend=True).mark_line(point=False)
     smooth = raw.encode(y=_value(title, field="smooth"))
     return alt.LayerChart(layer=[raw.mark_line(opacity=0.25, point=False), smooth]).properties(
@@ -213,9 +213,9 @@ def _dashes(names: list[str]) -> alt.Scale:
 
 
 def _legend(title: str, names: Sequence[str], **look: Any) -> alt.Legend:
-    """Below the chart, in a row where that is as wide as a telephone, else in two columns."""
+    """Below the chart, in a row where a telephone has room for it, else in two columns; two or three in one."""
     is_short = sum(len(name) + SYMBOL for name in names) <= ROW
-    columns = len(names) if is_short else 2
+    columns = len(names) if is_short else 1 if len(names) <= 3 else 2
     return alt.Legend(title=title, orient="bottom", columns=columns, labelLimit=170, symbolLimit=0, **look)
 
 

@@ -44,7 +44,7 @@ def bands(curves: pd.DataFrame, domain: str, groups: Sequence[str], *, legend: b
     seeds = {g: int(part.loc[part["group"] == g, "n"].max()) if (part["group"] == g).any() else 0 for g in groups}
     names = {g: f"{g} (n = {seeds[g]})" for g in groups}
     part = part.assign(line=[names[g] for g in part["group"]]) if len(part) else part.assign(line=[])
-    title = "bits per byte, mean of sources" if domain == "macro" else f"bits per byte on {domain}"
+    title = "mean bits per byte" if domain == "macro" else f"bits per byte on {domain}"
     drawn = alt.Legend(title="mix", orient="bottom", columns=1, labelLimit=280, symbolLimit=0, **STROKES)
     shown = list(names.values())
     colour = alt.Color(

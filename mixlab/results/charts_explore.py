@@ -72,10 +72,14 @@ def parallel(lines: pd.DataFrame, axes: Sequence[str]) -> alt.LayerChart:
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=35) if few else False)
         .encode(x=x, y=y, detail="run_id:N", color=_loss("loss", "mean bpb"), tooltip=tips)
     )
-    ends = told.groupby("axis", sort=False)["value"].agg(["min", "max"]).reset_index()
+    ends: Any = lines.groupby("axis", sort=False)["value"].agg(["min", "max"]).reset_index()
+    shares = [str(a).startswith("w_") for a in ends["axis"]]
+    ends["axis"] = [titles[a] for a in ends["axis"]]
     ticks = pd.concat(
         [
-            ends[["axis"]].assign(at=at, text=[short(v) for v in ends[column]])
+            ends[["axis"]].assign(
+                at=at, text=[f"{v:.0%}" if s else short(v) for v, s in zip(ends[column], shares, strict=True)]
+            )
             for column, at in (("min", -0.06), ("max", 1.06))
         ]
     )
@@ -171,18 +175,18 @@ def titled(score: str) -> str:
     """A score as the title of an axis.
 
     >>> titled("bpb_macro"), titled("bpb_code")
-    ('bits per byte, mean of sources', 'bits per byte on code')
+    ('mean bits per byte', 'bits per byte on code')
     """
-    return "bits per byte, mean of sources" if score == "bpb_macro" else f"bits per byte on {score[4:]}"
+    return "mean bits per byte" if score == "bpb_macro" else f"bits per byte on {score[4:]}"
 
 
 def short(value: float) -> str:
     """A number for the end of an axis.
 
     >>> short(0.25), short(2.51327), short(300000.0)
-    ('0.25', '2.513', '3e+05')
+    ('0.25', '2.51', '3e+05')
     """
-    return f"{value:.4g}"
+    return f"{value:.3g}"
 
 
 def _loss(field: str, title: str | None = None) -> alt.Color:

@@ -110,7 +110,7 @@ def test_the_running_mean_of_a_loss_is_that_of_all_its_points():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"run": "a", "tokens": np.arange(5000), "value": 3 + rng.normal(size=5000)})
     spec = charts.loss(frame, ["a"]).to_dict()
-    assert {layer["encoding"]["y"]["title"] for layer in spec["layer"]} == {"training loss (nats per token)"}
+    assert {layer["encoding"]["y"]["title"] for layer in spec["layer"]} == {"loss (nats per token)"}
     (rows,) = spec["datasets"].values()
     assert len(rows) < 700
     middle = [r["smooth"] for r in rows if 500 < r["tokens"] < 4500]

@@ -117,7 +117,8 @@ with parts.guarded():
         metric = st.selectbox("Metric", metrics, key="metric", bind="query-params", width=240) or metrics[0]
         found, floors = verdicts.task_scores({firsts[g]: names[g] for g in picked}, metric)
         parts.chart(charts_compare.task_scores(found, floors, [names[g] for g in picked], metric), key="task-scores")
-        st.caption("Floors are what the untrained model and the text alone reach: below them a score says nothing.")
+        if len(floors):
+            st.caption("Floors are what the untrained model and the text alone reach: below them a score says nothing.")
 
 st.header("Settings that differ", divider=True)
 with parts.guarded():
