@@ -90,7 +90,7 @@ def longer_runs(wanted: Wanted) -> None:
     if mix:
         parts.chart(charts.weights(lab.bars({f"{times:g}x": mix}), lab.source_names()), key="then")
     if len(told["drift"]):
-        parts.chart(charts_advice.drift(told["drift"], lab.source_names()), key="drift", height=340)
+        parts.chart(charts_advice.drift(told["drift"], lab.source_names()), key="drift")
     st.caption(
         "A power law, repeated tokens discounted as Muennighoff et al. (2023) measured: read the drift, not the mix. "
         + parts.plain(told["hangs_on"])

@@ -30,6 +30,8 @@ MACRO = "macro"
 MACRO_COLOUR = "#8C8C8C"
 ROW, SYMBOL = 42, 6
 """Characters that a legend has room for in a row 350 px wide, and how many of them a symbol takes."""
+PLOT_PX, LEGEND_PX = 310, 24
+"""Height of a chart of sources with its axis, in which pages fit the legend too, and of each of the legend's rows."""
 SMOOTH = 50
 """The running mean of the training loss takes one in this many of a run's points on either side."""
 SPANS = 300
@@ -57,12 +59,14 @@ def run_bpb(scores: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
         _lines(scores, _value("bits per byte"))
         .encode(
             color=alt.Color(
-                "domain:N", scale=_scale(shown, [known[d] for d in shown]), legend=_legend("source", shown)
+                "domain:N", scale=_scale(shown, [known[d] for d in shown]), legend=legend_of("source", shown)
             ),
-            strokeDash=alt.StrokeDash("domain:N", scale=_dashes(shown), legend=_legend("source", shown, **STROKES)),
+            strokeDash=alt.StrokeDash("domain:N", scale=_dashes(shown), legend=legend_of("source", shown, **STROKES)),
             tooltip=[alt.Tooltip("domain:N", title="source"), *_TOOLTIP],
         )
-        .properties(description=_alt_curves("Held-out bits per byte by training tokens", scores, "domain"))
+        .properties(
+            height=tall(shown), description=_alt_curves("Held-out bits per byte by training tokens", scores, "domain")
+        )
     )
 
 
@@ -143,7 +147,7 @@ def weights(mixes: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
             ),
             y=alt.Y("run:N", title=None, sort=names, axis=alt.Axis(labelLimit=140)),
             color=alt.Color(
-                "source:N", scale=_scale(list(known), list(known.values())), legend=_legend("source", list(known))
+                "source:N", scale=_scale(list(known), list(known.values())), legend=legend_of("source", list(known))
             ),
             order=alt.Order("source:N"),
             tooltip=["run:N", "source:N", alt.Tooltip("weight:Q", format=".1%")],
@@ -176,6 +180,25 @@ def predicted_vs_realised(mixes: pd.DataFrame) -> alt.LayerChart:
     return alt.LayerChart(layer=[equal, spans, points]).properties(description=said)
 
 
+def legend_of(title: str, names: Sequence[str], **look: Any) -> alt.Legend:
+    """A legend below the chart: one row where a telephone has room for it, else two columns (one for up to three)."""
+    return alt.Legend(title=title, orient="bottom", columns=_columns(names), labelLimit=170, symbolLimit=0, **look)
+
+
+def tall(names: Sequence[str], plot: int = PLOT_PX) -> int:
+    """Height of a chart that leaves its plot alike whatever number of names its legend has.
+
+    >>> tall(["a", "b"]), tall(["a long name"] * 16)
+    (334, 502)
+    """
+    return plot + LEGEND_PX * -(-len(names) // _columns(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    is_short = sum(len(name) + SYMBOL for name in names) <= ROW
+    return max(1, len(names)) if is_short else 1 if len(names) <= 3 else 2
+
+
 _TOOLTIP = [alt.Tooltip("tokens:Q", format=",", title="tokens"), alt.Tooltip("value:Q", format=".4f", title="value")]
 
 
@@ -190,7 +213,7 @@ def _lines(frame: pd.DataFrame, y: alt.Y) -> alt.Chart:
 
 
 def _run_lines(frame: pd.DataFrame, runs: Sequence[str], title: str, legend: bool) -> alt.Chart:
-    names, drawn = list(runs), _legend("run", runs, **STROKES) if legend else None
+    names, drawn = list(runs), legend_of("run", runs, **STROKES) if legend else None
     palette = [TOL_MUTED[i % len(TOL_MUTED)] for i in range(len(names))]
     return _lines(frame, _value(title)).encode(
         color=alt.Color("run:N", scale=_scale(names, palette), legend=drawn),
@@ -210,13 +233,6 @@ def _scale(names: list[str], palette: Sequence[str]) -> alt.Scale:
 
 def _dashes(names: list[str]) -> alt.Scale:
     return alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
-
-
-def _legend(title: str, names: Sequence[str], **look: Any) -> alt.Legend:
-    """Below the chart, in a row where a telephone has room for it, else in two columns; two or three in one."""
-    is_short = sum(len(name) + SYMBOL for name in names) <= ROW
-    columns = len(names) if is_short else 1 if len(names) <= 3 else 2
-    return alt.Legend(title=title, orient="bottom", columns=columns, labelLimit=170, symbolLimit=0, **look)
 
 
 def _alt_curves(what: str, frame: pd.DataFrame, by: str) -> str:

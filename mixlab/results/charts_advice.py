@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from mixlab.results.charts import MACRO_COLOUR, colours
+from mixlab.results.charts import MACRO_COLOUR, colours, legend_of, tall
 
 CHANGE = "change in bits per byte"
 
@@ -81,12 +81,12 @@ def drift(frame: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
             color=_colour(sources),
             tooltip=["times:Q", "source:N", alt.Tooltip("weight:Q", format=".1%")],
         )
-        .properties(width=420, height=240, description=f"The best mix as the run gets longer: {said}")
+        .properties(width=420, height=tall(sources, 280), description=f"The best mix as the run gets longer: {said}")
     )
 
 
 def _colour(sources: Sequence[str], *, legend: bool = True) -> alt.Color:
     known = colours(sources)
     scale = alt.Scale(domain=list(known), range=list(known.values()))
-    drawn = alt.Legend(title="source", orient="bottom") if legend else None
+    drawn = legend_of("source", list(known)) if legend else None
     return alt.Color("source:N", scale=scale, legend=drawn)

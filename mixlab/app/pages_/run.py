@@ -72,7 +72,7 @@ def curves() -> None:
         st.write("No evaluation has finished yet; the first comes at step 0.")
     else:
         st.subheader("Held-out bits per byte")
-        parts.chart(charts.run_bpb(scores, lab.source_names()), key="run_bpb", height=380)
+        parts.chart(charts.run_bpb(scores, lab.source_names()), key="run_bpb")
     if len(losses):
         st.subheader("Training loss")
         parts.chart(charts.loss(losses, [run_id]), key="run_loss", height=300)

@@ -93,7 +93,7 @@ def curves() -> None:
     if scores.empty:
         st.write("No evaluation has finished yet; the first comes at step 0.")
     elif len(picked) == 1:
-        parts.chart(charts.run_bpb(scores, lab.source_names()), key="bpb_run", height=380)
+        parts.chart(charts.run_bpb(scores, lab.source_names()), key="bpb_run")
     else:
         mean, each = parts.mean_or_each()
         if mean.open:
