@@ -77,8 +77,8 @@ for number, other in enumerate(others):
         st.caption(
             f"b minus a in bits per byte, lower is better; a: {parts.several(len(told['a']), 'run')}, "
             f"b: {parts.several(len(told['b']), 'run')}. "
-            f"{told['words']}. 95 %: the noise of training and of held-out documents; `mixlab runs rank` asks of all "
-            "pairs at once, and has that of training alone."
+            f"{told['words']}. 95 %: the noise of training and of held-out documents; the ranking of all pairs "
+            "(mixlab runs rank) asks of them at once, and has that of training alone."
         )
         tasks = verdicts.tasked(told)
         if len(tasks):
