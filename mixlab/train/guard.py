@@ -17,10 +17,8 @@ WINDOW = 128  # steps (OLMo-core)
 SIGMAS = 6.0
 MIN_STEPS = 32  # before that a spread says nothing
 LATEST, LATEST_SIGMAS = 16, 10.0  # while the loss falls steeply the last steps alone tell what is usual
-LEAST_RISE = (
-    1.0,
-    3.0,
-)  # loss, gradient norm: times their mean; below, a step is usual, however alike the last ones were
+# loss, gradient norm: times their mean; below, a step is usual, however alike the last ones were
+LEAST_RISE = (1.0, 3.0)
 EARLY = (1.5, 10.0)  # loss, gradient norm: times the largest yet, while fewer than LATEST steps are known
 
 
