@@ -13,9 +13,6 @@ from typing import Any
 
 Job = tuple[Any, ...]
 """(function of a module, *arguments), as they go to another process."""
-AHEAD = 2
-"""Jobs that another process has at a time: the one it does, and one to go on with while this process, at work itself,
-gets round to the next."""
 
 
 def results(jobs: Sequence[Job], workers: int) -> Iterator[Any]:
@@ -46,7 +43,7 @@ class _Crew:
         self._waiting = deque(zip(jobs, self.told, strict=True))
         # spawned, not forked: this process may have threads
         self._pool = ProcessPoolExecutor(others, mp_context=multiprocessing.get_context("spawn"))
-        for _ in range(AHEAD * others):
+        for _ in range(others):
             self._hand_out()
 
     def next(self) -> tuple[Job, Future[Any]] | None:
