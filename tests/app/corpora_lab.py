@@ -47,7 +47,8 @@ def make_corpora(root: Path) -> Workspace:
     dedup.mkdir(parents=True)
     pq.write_table(_ids(keep), dedup / "keep.parquet")
     pq.write_table(pa.Table.from_pylist([twin]), dedup / "removed.parquet")
-    write_json(dedup / "manifest.json", {"per_source": {name: {} for name in told}})
+    counts = {name: {"docs_in": len(texts), "removed": int(name == "pages")} for name, texts in told.items()}
+    write_json(dedup / "manifest.json", {"per_source": counts})
     split = ws.artefact("split", "pool", "0000000e")
     split.mkdir(parents=True)
     pq.write_table(_ids(keep[1:3]), split / "heldout.parquet")
