@@ -10,7 +10,7 @@ import fnmatch
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,10 @@ def bring(
 
 def _read(path: Path, kind: str, metrics: Sequence[str]) -> tuple[list[Arrival], list[str]]:
     """The runs, with those scores alone that were asked for, and what was left out in words."""
-    is_asked: Callable[[str], bool] = lambda name: any(fnmatch.fnmatchcase(name, m) for m in metrics)  # noqa: E731
+
+    def is_asked(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, m) for m in metrics)
+
     if kind == "wandb-csv":
         return wandb_csv.read(path, is_asked if metrics else None)
     told = tables.read(path)

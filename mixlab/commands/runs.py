@@ -201,7 +201,6 @@ def lineage(run_id: str, as_json: AsJson = False) -> None:
 @app.command("rerun")
 def rerun(run_id: str, as_json: AsJson = False) -> None:
     """Trains a run once more, beside the lab, and compares every number; exit code 1 if one differs."""
-
     from mixlab import again
     from mixlab import show as showing
     from mixlab.errors import RunFailed

@@ -221,7 +221,7 @@ def _without_citations(data, start, end, out, at):
 def _matches(data, i, end, letters):
     if i + len(letters) > end:
         return False
-    for k in range(len(letters)):  # noqa: SIM110
+    for k in range(len(letters)):  # noqa: SIM110  # numba compiles a loop, not all() of a generator
         if data[i + k] != letters[k]:
             return False
     return True
@@ -283,7 +283,7 @@ def _low(byte):
 def _is_phrase(out, at, i, stop, begin, end):
     if i < at or i + end - begin > stop:
         return False
-    for k in range(end - begin):  # noqa: SIM110
+    for k in range(end - begin):  # noqa: SIM110  # numba compiles a loop, not all() of a generator
         if _low(out[i + k]) != _LETTERS[begin + k]:
             return False
     return True

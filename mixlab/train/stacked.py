@@ -63,9 +63,12 @@ def train_stacked(
         stack = Stack(models, spec)
         books = [open_books.enter_context(Logbook(out, steps=steps, tokens_per_step=per_step)) for out in outs]
         on_gpu = device.type == "cuda"
-        fetch, total = (lambda s: _fetch(loaders, s)), steps * per_step
-        set_rate = lambda s: stack.lr.fill_(learning_rate(spec, s * per_step, total))  # noqa: E731
-        do = CapturedStep(stack.step, fetch, set_rate, steps) if on_gpu else None
+        total = steps * per_step
+
+        def set_rate(step: int) -> None:
+            stack.lr.fill_(learning_rate(spec, step * per_step, total))
+
+        do = CapturedStep(stack.step, lambda s: _fetch(loaders, s), set_rate, steps) if on_gpu else None
         streak: list[int] = [0] * len(models)
         why: list[str | None] = [None] * len(models)
         for step in range(steps + 1):
@@ -82,7 +85,7 @@ def train_stacked(
             began = time.perf_counter()
             if do is None:
                 set_rate(step)
-            told_K3: Any = do(step) if do else stack.step(fetch(step)).tolist()
+            told_K3: Any = do(step) if do else stack.step(_fetch(loaders, step)).tolist()
             seconds = time.perf_counter() - began
             for k, (loss, norm, is_bad) in enumerate(told_K3):
                 if why[k] is not None:
