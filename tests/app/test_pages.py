@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from mixlab.app import lab as lab_reader
+from mixlab.app.main import GROUPS
 from mixlab.results.store import Store
 from tests.app.driver import said, show
 from tests.app.synthetic_lab import ENTRY, HOSTILE, ROOT
 
+PAGES = [name for pages in GROUPS.values() for name, *_ in pages]
 HOME, RUNS, MIX = "home", "runs", "mix"
 FILES = [f"mixlab/app/pages_/{name}.py" for name in (RUNS, MIX)]
 
@@ -21,6 +23,16 @@ def test_an_empty_lab_says_what_to_do(project, page):
     at = show(page)
     assert "mixlab demo" in [line for code in at.code for line in code.value.splitlines()]
     assert not at.dataframe
+
+
+@pytest.mark.parametrize("state", ["project", "demo_lab", "lab"])
+def test_every_page_says_something_in_every_state(request, state):
+    request.getfixturevalue(state)
+    at = show(HOME)
+    for page in PAGES:
+        at.switch_page(f"mixlab/app/pages_/{page}.py").run()
+        assert not at.exception, (page, at.exception[0].stack_trace)
+        assert len(at.title) == 1 and len(said(at).splitlines()) > 2, page
 
 
 def test_home_counts_states_and_ranks_mixes(lab):
