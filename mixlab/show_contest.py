@@ -89,10 +89,11 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         raise MissingError(f"no finished run has a score '{metric}' of '{task}'. There are: {known or 'none'}.")
     exams = sorted({row["evals_key"] for row in rows})
     if len({json.loads(row["detail"] or "{}").get("exam") for row in rows}) > 1:
+        known = ", ".join(sorted({r["sweep"] for r in runs if r["sweep"]}))
         raise MissingError(
             f"'{task}' was measured on other held-out documents by some of these runs (their cleaning, deduplication "
-            "or hold-out differs), so they cannot be ranked by it. Name runs prepared alike with --sweep, another "
-            "source with --task, or score all on one fixed set (docs/evaluation.md)."
+            f"or hold-out differs), so they cannot be ranked by it. Name runs prepared alike with --sweep ({known}), "
+            "another source with --task, or score all on one fixed set (docs/evaluation.md)."
         )
     if len(exams) > 1:
         raise MissingError(f"'{task}' was asked in different ways ({', '.join(exams)}): evaluate the runs alike first.")
