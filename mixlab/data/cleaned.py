@@ -49,7 +49,7 @@ def cleaned_sources(ws: Workspace, source: str | None = None) -> list[Cleaned]:
 
 def cleanings(ws: Workspace, source: str | None = None) -> list[Cleaned]:
     """Every cleaning of every source, or of one (`name` or `name-key`), the newest first."""
-    found = []
+    found = list[Cleaned]()
     for path in sorted((ws.root / "clean").glob("*-????????"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
         name = path.name.rpartition("-")[0]
         if source in (None, name, path.name) and is_complete(path) and _has_all_columns(path / "verdicts.parquet"):
@@ -60,8 +60,8 @@ def cleanings(ws: Workspace, source: str | None = None) -> list[Cleaned]:
 
 def _has_all_columns(path: Path) -> bool:
     """False for verdicts of an older version, which the same command makes anew under another key."""
-    with damage_named(path):
-        return set(clean.VERDICTS.names) <= set(pq.read_schema(path).names)
+    with damage_named(path), pq.ParquetFile(path) as file:
+        return set(clean.VERDICTS.names) <= set(file.schema_arrow.names)
 
 
 def raw_of(ws: Workspace, told: Cleaned) -> Path:

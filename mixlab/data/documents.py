@@ -60,26 +60,26 @@ def read_docs(directory: Path, columns: Sequence[str] | None = None) -> Iterator
     """
     for path in sorted(directory.glob("docs-*.parquet")):
         with damage_named(path):
-            file = pq.ParquetFile(path)
+            file: Any = pq.ParquetFile(path)  # its stub leaves the type of column names open
         with file:
             for group in range(file.num_row_groups):
                 with damage_named(path):
-                    table = file.read_row_group(group, columns=list(columns) if columns else None)
+                    table: pa.Table = file.read_row_group(group, columns=list(columns) if columns else None)
                 yield from table.to_batches()
 
 
 def docs_at(directory: Path, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Number -> the document in that place, counted from 0 in the order of writing; only their row groups are read."""
-    wanted, found, start = sorted(set(numbers)), {}, 0
+    wanted, found, start = sorted(set(numbers)), dict[int, dict[str, Any]](), 0
     for path in sorted(directory.glob("docs-*.parquet")):
         with damage_named(path):
-            file = pq.ParquetFile(path)
+            file: Any = pq.ParquetFile(path)  # its stub leaves the type of column names open
         with file:
             for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
+                end: int = start + file.metadata.row_group(group).num_rows
                 if mine := [n for n in wanted if start <= n < end]:
                     with damage_named(path):
-                        table = file.read_row_group(group)
+                        table: pa.Table = file.read_row_group(group)
                     found |= {n: table.slice(n - start, 1).to_pylist()[0] for n in mine}
                 start = end
     return found
@@ -87,9 +87,10 @@ def docs_at(directory: Path, numbers: Iterable[int]) -> dict[int, dict[str, Any]
 
 def doc_of(directory: Path, doc_id: str) -> dict[str, Any] | None:
     """The document with this id, None if there is none: ids are scanned, then one row group is read."""
+    compute: Any = pc  # its stub leaves the type of the value open
     start = 0
     for batch in read_docs(directory, ["id"]):
-        place = pc.index(batch.column(0), doc_id).as_py()
+        place: int = compute.index(batch.column(0), doc_id).as_py()
         if place >= 0:
             return docs_at(directory, [start + place])[start + place]
         start += len(batch)
@@ -98,10 +99,38 @@ def doc_of(directory: Path, doc_id: str) -> dict[str, Any] | None:
 
 def verdict_of(cleaned: Path, doc_id: str) -> dict[str, Any] | None:
     """What cleaning said of one document: its row of `verdicts.parquet`, None if there is no such document."""
-    path = cleaned / "verdicts.parquet"
-    with damage_named(path):
-        found = pq.read_table(path, filters=[("id", "=", doc_id)]).slice(0, 1).to_pylist()
+    found = read_list(cleaned / "verdicts.parquet", where=[("id", "=", doc_id)]).slice(0, 1).to_pylist()
     return found[0] if found else None
+
+
+def read_list(
+    path: Path, columns: Sequence[str] | None = None, where: Sequence[tuple[str, str, Any]] | None = None
+) -> pa.Table:
+    """The rows of one Parquet file of an artefact: of those columns, where all of `where` (name, operator, value) hold.
+
+    A damaged file is an EnvironmentFault that names it.
+    """
+    parquet: Any = pq  # the stub leaves the type of column names open
+    with damage_named(path):
+        return parquet.read_table(path, columns=list(columns) if columns else None, filters=where)
+
+
+def write_list(table: pa.Table, path: Path) -> None:
+    """Writes a table to one Parquet file, packed by zstd."""
+    parquet: Any = pq
+    parquet.write_table(table, path, compression="zstd")
+
+
+def column(batch: pa.RecordBatch, name: str) -> "pa.Array[Any]":
+    """One column of a batch; pyarrow's stub leaves the type of what is in there open."""
+    told: Any = batch
+    return told[name]
+
+
+def values(batch: pa.RecordBatch | pa.Table, name: str) -> list[Any]:
+    """What one column holds, as Python's values; their type is for the reader of the schema to know."""
+    told: Any = batch
+    return told[name].to_pylist()
 
 
 def storable(text: str) -> str:
@@ -185,11 +214,9 @@ def _batch(docs: Sequence[Document]) -> pa.RecordBatch:
         [d.licence for d in docs],
         [json.dumps(dict(sorted(d.meta.items())), ensure_ascii=False) for d in docs],
     ]
-    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    return pa.record_batch([pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
 
 
 def ids_of(path: Path, source: str) -> frozenset[str]:
     """Ids of one source in a list of (source, id, …)."""
-    with damage_named(path):
-        table = pq.read_table(path, columns=["id"], filters=[("source", "=", source)])
-    return frozenset(table.column("id").to_pylist())
+    return frozenset(values(read_list(path, ["id"], [("source", "=", source)]), "id"))

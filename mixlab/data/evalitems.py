@@ -78,11 +78,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(file: Path, *, is_named: bool) -> list[Item]:
-    items = []
+    items = list[Item]()
     lines = file.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(line for line in lines if line.strip()):
         try:
-            row = json.loads(line)
+            row: dict[str, Any] | list[Any] | str | float | None = json.loads(line)
             told = render(row) if isinstance(row, dict) else None
         except (json.JSONDecodeError, TypeError, IndexError) as e:
             raise SourceError(f"{file}, line {number + 1}: not an evaluation item ({e}).") from e

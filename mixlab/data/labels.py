@@ -44,7 +44,8 @@ def read(ws: Workspace, source: str | None = None) -> pd.DataFrame:
     """Labels that hold now, a row a document, the newest first: `COLUMNS`. `ts` in unix seconds."""
     last: dict[tuple[Any, Any], dict[str, Any]] = {(row["source"], row["id"]): row for row in read_lines(ws.labels)}
     held = [row for row in last.values() if row["label"] != "none" and source in (None, row["source"])]
-    return pd.DataFrame(sorted(held, key=lambda row: -row["ts"]), columns=COLUMNS)
+    held.sort(key=lambda row: -row["ts"])
+    return pd.DataFrame(held, columns=COLUMNS)
 
 
 def export(labels: pd.DataFrame, path: Path) -> None:

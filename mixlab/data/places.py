@@ -31,7 +31,7 @@ class Places:
 
 def places(spec: RunSpec, ws: Workspace) -> Places:
     """Where each data stage of `spec` lands. Reads the inputs' fingerprints, nothing more."""
-    raw, cleaned, tokens = {}, {}, {}
+    raw, cleaned, tokens = dict[str, str](), dict[str, str](), dict[str, str]()
     for s in spec.sources:
         raw[s.name] = key_of("raw", sources.VERSION, s, {"fingerprint": sources.fingerprint(s)})
         profile = spec.cleaning.profile_of(s.name)

@@ -5,13 +5,14 @@ Reads signature files and the documents behind them; writes the shingles of cand
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixlab.data import clusters, evidence, kernels, signatures
-from mixlab.data.documents import damage_named
+from mixlab.data.documents import damage_named, values
 from mixlab.seeds import seed_of
 from mixlab.types import Dedup
 
@@ -22,11 +23,11 @@ DOCS = pa.schema([("source", pa.string()), ("id", pa.string()), ("bytes", pa.int
 
 def scan(signed: Sequence[signatures.Shard], spec: Dedup) -> tuple[pa.Table, np.ndarray]:
     """(source, id, bytes, shingles) of each document in the order of the shards, and the name of its words."""
-    tables, names = [], [np.empty(0, np.uint8)]
+    tables, names = list[pa.Table](), [np.empty(0, np.uint8)]
     for shard in signed:
         signatures.check(shard, spec)
         for table in signatures.read(shard.signatures, signatures.DOCS.names):
-            names.append(np.frombuffer(b"".join(table["name"].to_pylist()), np.uint8))
+            names.append(np.frombuffer(b"".join(values(table, "name")), np.uint8))
             source = pa.array([shard.source] * len(table), pa.string())
             tables.append(table.drop_columns("name").replace_schema_metadata().add_column(0, "source", source))
     docs = pa.concat_tables([DOCS.empty_table(), *tables]).combine_chunks()
@@ -37,7 +38,7 @@ def roles(
     docs: pa.Table, names: np.ndarray, spec: Dedup, place: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """By rank: the best rank with the same text; who goes for being short; who joins the search; the scope."""
-    at = np.array([place[s] for s in docs["source"].to_pylist()], np.int64)
+    at = np.array([place[s] for s in values(docs, "source")], np.int64)
     shingles, row = docs["shingles"].to_numpy(), np.arange(len(docs))
     is_old = at < len(dict.fromkeys(spec.against))
     is_short = shingles <= (spec.short_words or spec.ngram) - spec.ngram + 1
@@ -65,7 +66,7 @@ def plantable(docs: pa.Table, near: np.ndarray) -> np.ndarray:
     """Ranks of the documents whose edited copies are planted: those with the smallest hashes of their names."""
     fit = np.flatnonzero(near & (docs["shingles"].to_numpy() >= PLANT_SHINGLES))
     fit = fit[:: max(len(fit) // (50 * PLANTS), 1)]  # by rank, so that a million names need not be hashed
-    named = docs.take(pa.array(fit)).select(["source", "id"]).to_pylist()
+    named = docs.take(fit).select(["source", "id"]).to_pylist()
     order = sorted(range(len(fit)), key=lambda n: seed_of(0, "plant", named[n]["source"], named[n]["id"]))
     return fit[order[:PLANTS]]
 
@@ -106,12 +107,12 @@ def _texts(
     rank: np.ndarray,
     wanted: np.ndarray,
     progress: Callable[[int, int], None] | None,
-) -> Iterator[tuple[np.ndarray, pa.ChunkedArray]]:
+) -> "Iterator[tuple[np.ndarray, pa.ChunkedArray[Any]]]":
     """(ranks, texts) of the wanted documents; row groups without any are not read."""
     at = 0
     for number, shard in enumerate(signed, start=len(signed) + 1):
         with damage_named(shard.docs):
-            file = pq.ParquetFile(shard.docs)
+            file: Any = pq.ParquetFile(shard.docs)  # its stub leaves the type of column names open
         with file:
             for group in range(file.num_row_groups):
                 ranks = rank[at : at + file.metadata.row_group(group).num_rows]
@@ -119,7 +120,7 @@ def _texts(
                 pick = wanted[ranks]
                 if pick.any():
                     with damage_named(shard.docs):
-                        text = file.read_row_group(group, columns=["text"])["text"]
-                    yield ranks[pick], text.filter(pa.array(pick))
+                        table: pa.Table = file.read_row_group(group, columns=["text"])
+                    yield ranks[pick], table["text"].filter(pa.array(pick))
         if progress:
             progress(number, 2 * len(signed))

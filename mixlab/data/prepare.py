@@ -104,7 +104,7 @@ def _pool(at: Places) -> list[Path]:
 
 def _lost(at: Places, source: str) -> dict[str, int]:
     """Documents of a source that went between cleaning and tokens for other reasons than dedup and hold-out."""
-    lost = {}
+    lost = dict[str, int]()
     if at.contamination is not None and at.pool is not at.clean:
         lost["evaluation-items"] = read_manifest(at.contamination)["sources"][source]["dropped"]
     if at.kept != at.dedup:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 from mixlab.data import records, wheels
 from mixlab.data.documents import by_hash
@@ -180,7 +181,7 @@ def _library(source: Source) -> list[tuple[str, Path]]:
     """(name, path) of the standard library's files that the source's globs choose, by name."""
     root = Path(sysconfig.get_path("stdlib"))
     chosen = [wheels.glob_regex(p) for p in source.members or ("**/*.py",)]
-    found = []
+    found = list[tuple[str, Path]]()
     for folder, below, files in os.walk(root):
         below[:] = [b for b in below if b not in NOT_LIBRARY]  # site-packages alone may hold 100,000 files
         for path in (Path(folder, f) for f in files):
@@ -217,10 +218,11 @@ def _hub_origins(source: Source) -> list[dict[str, str]]:
 
 def _hub_records(source: Source) -> Iterator[Record]:
     """Records of a Hub dataset, streamed; with `max_docs` in turn from up to HUB_SHARDS shards chosen by hash."""
-    import datasets  # takes 2 s: not before it is needed
+    import datasets  # pyright: ignore[reportMissingTypeStubs]  # it has none; takes 2 s: not before it is needed
 
+    hub: Any = datasets
     try:
-        stream = datasets.load_dataset(
+        stream = hub.load_dataset(
             str(source.dataset), source.subset, split=source.split, revision=source.revision, streaming=True
         )
         if source.max_docs is None or stream.num_shards < 2:

@@ -114,7 +114,7 @@ def of_lines(lines: Iterable[bytes]) -> Iterator[tuple[None, Record]]:
 
 def of_json(content: bytes) -> Iterator[tuple[str | None, Record]]:
     """Records of a JSON file: an object of records gives each its key, a list of records gives none."""
-    tree = json.loads(decoded(content))
+    tree: dict[str, Any] | list[Any] | str | float | None = json.loads(decoded(content))
     if not isinstance(tree, dict | list):
         raise SourceError(f"the file holds {type(tree).__name__}, not an object or a list of records")
     pairs = tree.items() if isinstance(tree, dict) else ((None, r) for r in tree)
@@ -147,7 +147,7 @@ def of_sqlite(content: bytes, query: str | None) -> Iterator[tuple[str, Record]]
 
 def text_of(record: Record, field: str) -> str:
     """The text of a record: a field, or several (`a+b`) with a blank line between; null is empty."""
-    parts = []
+    parts = list[str]()
     for name in field.split("+"):
         if name not in record:
             raise SourceError(f"no field '{name}' to take text from.{nearest(name, record)}")
@@ -167,9 +167,11 @@ def _csv(raw: BinaryIO) -> Iterator[Record]:
 
 
 def _parquet(path: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    with pq.ParquetFile(path) as opened:
+        file: Any = opened  # its stub leaves the type of column names open
+        schema: pa.Schema = file.schema_arrow
+        kinds = zip(schema.names, schema.types, strict=True)
+        text = [name for name, kind in kinds if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
         columns = [n for n in schema.names if n in text or n in wanted]
         for batch in file.iter_batches(batch_size=1000, columns=columns):
             yield from batch.to_pylist()

@@ -60,7 +60,7 @@ def lay_out(
 
     A path without documents is a SourceError: nothing found must never mean nothing read.
     """
-    out = {}
+    out = dict[str, Path]()
     for name, given in corpora.items():
         if isinstance(given, Path | str):
             out[name] = Path(given)

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mixlab.data.documents import Membership, by_hash, damage_named, membership, read_docs
+from mixlab.data.documents import Membership, by_hash, membership, read_docs, read_list, values, write_list
 from mixlab.data.tokenizer import Tokenizer, load
 from mixlab.errors import EnvironmentFault, SourceError
 from mixlab.types import Corpus, Source
@@ -71,9 +70,9 @@ def write_tokens(
     rows, held = _tokenise(texts or clean, who, words, out, dtype, progress)
     rows.sort(key=lambda row: by_hash(row.id))
     _write_sorted(rows, out, dtype)
-    pq.write_table(pa.Table.from_pylist([r.shown() for r in rows]), out / IDS, compression="zstd")
+    write_list(pa.Table.from_pylist([r.shown() for r in rows]), out / IDS)
     held.sort(key=lambda row: by_hash(row["id"]))
-    pq.write_table(pa.Table.from_pylist(held, HELDOUT_SCHEMA), out / HELDOUT, compression="zstd")
+    write_list(pa.Table.from_pylist(held, HELDOUT_SCHEMA), out / HELDOUT)
     facts = _facts(source, rows, held, words, dtype, dropped, out)
     seconds = time.monotonic() - began
     logger.info(
@@ -112,11 +111,9 @@ def document_ends(corpus: Corpus) -> np.ndarray:
 
 def heldout(corpus: Corpus) -> Heldout:
     """The held-out documents of a corpus; none if the split took none."""
-    path = corpus.path / HELDOUT
-    with damage_named(path):
-        table = pq.read_table(path)
+    table = read_list(corpus.path / HELDOUT)
     tokens = [np.asarray(t.as_py(), np.int32) for t in table["tokens"]]
-    return Heldout(table["id"].to_pylist(), table["text"].to_pylist(), table["bytes"].to_numpy(), tokens)
+    return Heldout(values(table, "id"), values(table, "text"), table["bytes"].to_numpy(), tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,7 @@ def _facts(
 
 def _dropped(cleaned: Mapping[str, Any], who: Membership, lost: Mapping[str, int]) -> dict[str, int]:
     """Reason -> documents over clean, dedup and hold-out, the commonest first."""
-    counts = Counter(cleaned["dropped"]) + Counter(lost)
+    counts = Counter[str](cleaned["dropped"]) + Counter[str](lost)
     counts["near-duplicate"] += len(who.near_duplicates)
     counts["contaminated"] += len(who.contaminated)
     return {reason: n for reason, n in counts.most_common() if n}

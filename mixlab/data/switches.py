@@ -27,13 +27,13 @@ def answer(cleaned: list[Cleaned], changes: Sequence[Change]) -> pd.DataFrame:
     Columns: source, docs, bytes, tokens (now), docs_then, bytes_then, tokens_then, docs_back, docs_gone, is_exact (see
     `atlas.what_if`). Before deduplication and hold-out, which would see the documents that come back.
     """
-    rows = []
+    rows = list[tuple[Any, ...]]()
     touched = {told.source: _touched([told], cleaned, changes) for told in cleaned}
     with atlas.verdicts(cleaned) as db:
         for told in cleaned:
             mine = touched[told.source]
             given: dict[str, Any] = {"source": told.source, "names": [rule.name for rule, _ in mine]}
-            hits = []
+            hits = list[str]()
             for i, (rule, threshold) in enumerate(mine):
                 if threshold is not None:
                     atlas.check_threshold(told, rule, threshold)
@@ -107,7 +107,7 @@ def profile_with(profile: str, changes: Sequence[Change]) -> str:
     """
     if CONTROL.fullmatch(profile):
         raise ConfigError(f"'{profile}' drops at random: it has no rule that could be switched.")
-    links = []
+    links = list[str]()
     for link in profile.split("+"):
         name, _, query = link.partition("?")
         asked: dict[str, str] = dict(pair.split("=", 1) for pair in query.split("&") if pair)

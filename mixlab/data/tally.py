@@ -26,16 +26,16 @@ class Tally:
     bytes: int = 0
     bytes_otherwise: int = 0
     """Of all documents, had no document-level rule been on."""
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter[str])
     """Rule -> documents of which it is the reason."""
-    lines_dropped: Counter[str] = field(default_factory=Counter)
-    hit: Counter[str] = field(default_factory=Counter)
+    lines_dropped: Counter[str] = field(default_factory=Counter[str])
+    hit: Counter[str] = field(default_factory=Counter[str])
     """Rule -> documents that it would drop, or of whose lines it dropped some."""
-    only: Counter[str] = field(default_factory=Counter)
+    only: Counter[str] = field(default_factory=Counter[str])
     """Rule -> documents that no other rule would drop."""
-    bytes_dropped: Counter[str] = field(default_factory=Counter)
+    bytes_dropped: Counter[str] = field(default_factory=Counter[str])
     """Rule -> bytes of the documents of which it is the reason."""
-    samples: dict[str, list[str]] = field(default_factory=dict)
+    samples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def add(self, row: dict[str, Any]) -> None:
         """Counts one row of `verdicts.parquet`."""
