@@ -4,19 +4,16 @@ Pure. Most pages hold none, and to know that it is enough to look at the words' 
 outside ASCII counts as a boundary here, so a yes is a maybe, and `badwords.py` looks again.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.jit import jit
 
 SLOTS = 1 << 13
-_WORD = np.zeros(256, np.bool_)  # of ASCII: what `\\w` matches
-_LOW = np.arange(256, dtype=np.uint8)
+_WORD: np.ndarray = np.zeros(256, np.bool_)  # of ASCII: what `\\w` matches
+_LOW: np.ndarray = np.arange(256, dtype=np.uint8)
 _LOW[65:91] += 32
 _WORD[[c for c in range(128) if chr(c).isalnum() or c == 95]] = True
 
@@ -56,10 +53,10 @@ def may_hold(text: bytes, known: Entries) -> bool:
 
 
 @jit
-def _may_hold(data, letters, ends, first):
+def _may_hold(data: np.ndarray, letters: np.ndarray, ends: np.ndarray, first: np.ndarray) -> bool:
     n, is_inside = len(data), False
     for i in range(n):
-        c = data[i]
+        c: int = data[i]
         was_inside, is_inside = is_inside, _WORD[c]
         if was_inside:
             continue
@@ -77,5 +74,5 @@ def _may_hold(data, letters, ends, first):
 
 
 @jit
-def _slot(a, b, c):
+def _slot(a: Any, b: Any, c: Any) -> int:  # int or uint8
     return (a * 1369 + b * 37 + c) & (SLOTS - 1)

@@ -4,18 +4,17 @@ Documents are numbered by rank, 0 the best keeper. A star cluster holds an ancho
 also holds documents that are alike only through others. Both depend on the pairs alone, not on any order of reading.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.documents import values
+from mixlab.data.jit import jit
 from mixlab.errors import ConfigError, SourceError, nearest
 
 
@@ -48,11 +47,11 @@ def ranks(docs: pa.Table, priority: Mapping[str, int]) -> np.ndarray:
     Raises SourceError if a source has two documents of one id: which to keep would depend on the order of reading.
     """
     _refuse_twins(docs)
-    place = [priority[name] for name in docs["source"].to_pylist()]
-    keys = pa.table(
-        {"place": pa.array(place, pa.int64()), "bytes": docs["bytes"], "id": docs["id"], "row": np.arange(len(docs))}
-    )
-    order = keys.sort_by([("place", "ascending"), ("bytes", "descending"), ("id", "ascending")])["row"].to_numpy()
+    place = pa.array([priority[name] for name in values(docs, "source")], pa.int64())
+    keys: dict[str, Any] = {"place": place, "bytes": docs["bytes"], "id": docs["id"], "row": np.arange(len(docs))}
+    table: Any = pa.table(keys)  # the stub leaves the type of options open
+    best_first = table.sort_by([("place", "ascending"), ("bytes", "descending"), ("id", "ascending")])
+    order: np.ndarray = best_first["row"].to_numpy()
     out = np.empty(len(order), np.int64)
     out[order] = np.arange(len(order))
     return out
@@ -119,7 +118,8 @@ def stars(found: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
 def components(pairs: np.ndarray, count: int) -> np.ndarray:
     """Smallest rank in the connected component of each rank, int64 (count,)."""
     ones = np.ones(len(pairs), np.bool_)
-    _, label = connected_components(coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count)), directed=False)
+    links = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, label = connected_components(links, directed=False)  # pyright: ignore[reportArgumentType]  # bool too, whatever the stub says
     smallest = np.full(count, count, np.int64)
     np.minimum.at(smallest, label, np.arange(count))
     return smallest[label]
@@ -137,7 +137,7 @@ def _refuse_twins(docs: pa.Table) -> None:
 
 
 @jit
-def _join(pairs, order, anchor, witness):
+def _join(pairs: np.ndarray, order: np.ndarray, anchor: np.ndarray, witness: np.ndarray) -> None:
     for p in order:  # by the worse rank, then most similar first
         better, worse = pairs[p, 0], pairs[p, 1]
         if anchor[better] == better and anchor[worse] == worse:
@@ -145,7 +145,9 @@ def _join(pairs, order, anchor, witness):
 
 
 @jit
-def _shared(sets, begins, ends, pairs, least, out):
+def _shared(
+    sets: np.ndarray, begins: np.ndarray, ends: np.ndarray, pairs: np.ndarray, least: float, out: np.ndarray
+) -> None:
     for p in range(len(pairs)):
         i, i_end = begins[pairs[p, 0]], ends[pairs[p, 0]]
         j, j_end = begins[pairs[p, 1]], ends[pairs[p, 1]]
@@ -162,7 +164,7 @@ def _shared(sets, begins, ends, pairs, least, out):
 
 
 @jit
-def _distinct(hashes, offsets, out, ends):
+def _distinct(hashes: np.ndarray, offsets: np.ndarray, out: np.ndarray, ends: np.ndarray) -> int:
     total = 0
     for d in range(len(offsets) - 1):
         begin = total

@@ -5,17 +5,14 @@ found only in a training document with exactly the same words. Every search prov
 "nothing found" cannot mean "looked in the wrong place".
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from mixlab.data.jit import jit
 from mixlab.data.kernels import Texts, wide_hashes
-from mixlab.data.shingle_kernel import jit
 
 PREFILTER = 8  # cells per n-gram in the first, coarse look-up: one in nine strangers passes
 EPSILON = 1e-9  # shares are compared exactly by the caller; the kernel leaves out only what is clearly below
@@ -108,7 +105,16 @@ def check_planted(index: Index, found: np.ndarray) -> None:
 
 
 @jit
-def _search(hashes, offsets, keys, starts, docs, sizes, may_hold, least):
+def _search(
+    hashes: np.ndarray,
+    offsets: np.ndarray,
+    keys: np.ndarray,
+    starts: np.ndarray,
+    docs: np.ndarray,
+    sizes: np.ndarray,
+    may_hold: np.ndarray,
+    least: float,
+) -> np.ndarray:
     """(text, held-out, shared distinct n-grams) for each pair with at least the share `least`, int64 (pairs, 3)."""
     out, total = np.empty((1024, 3), np.int64), 0
     last_text = np.full(len(keys), -1, np.int64)  # the text in which a key was met last: repeats count once

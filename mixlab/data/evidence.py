@@ -3,9 +3,6 @@
 Reads pairs and shingles that were counted elsewhere; writes keep.parquet and removed.parquet.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mixlab.data import clusters
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.documents import values, write_list
+from mixlab.data.jit import jit
 from mixlab.seeds import generator
 from mixlab.types import Dedup
 
@@ -65,11 +62,11 @@ def write_lists(
     lost = np.flatnonzero(is_lost)
     size = np.bincount(cluster, minlength=count)
     removed = _removed(docs, spec, lost, cluster, size, first, short, said)
-    keep = pa.table([docs["source"], docs["id"], cluster, component[first]], schema=KEEP).filter(pa.array(~is_lost))
-    by_name = [("source", "ascending"), ("id", "ascending")]
+    columns: list[Any] = [docs["source"], docs["id"], cluster, component[first]]
+    keep = pa.table(columns, schema=KEEP).filter(pa.array(~is_lost))
     told = {"ngram": str(spec.ngram), "threshold": repr(spec.threshold)}  # the hold-out looks for pairs of this kind
-    pq.write_table(keep.sort_by(by_name).replace_schema_metadata(told), out / "keep.parquet", compression="zstd")
-    pq.write_table(removed.sort_by(by_name), out / "removed.parquet", compression="zstd")
+    _write(keep.replace_schema_metadata(told), out / "keep.parquet")
+    _write(removed, out / "removed.parquet")
     least, unlike = _least_alike(docs, anchor, said)
     shape = {"of_two_or_more": int((size > 1).sum()), "largest": int(size.max(initial=0)), "least_alike": least}
     facts = _facts(docs, removed, spec, found)
@@ -78,10 +75,10 @@ def write_lists(
 
 def planted(texts: Sequence[str], seed: int) -> list[list[str]]:
     """Copies of `texts` with 1, 3 and 10 % of their words replaced (at least one), a list for each share."""
-    out = []
+    out = list[list[str]]()
     for share in PLANTED:
         draw = generator(seed, "planted", str(share))
-        edited = []
+        edited = list[str]()
         for text in texts:
             words = text.split()
             size = max(round(share * len(words)), 1)
@@ -112,11 +109,10 @@ def _removed(
     span[near, 0] += (spec.ngram - 1) * (span[near, 0] > 0)
     reason = np.where(near, "near" if spec.clusters == "star" else "closure", "exact")
     whole = ~near | is_short  # an equal text is shared as a whole, a short one with none
-    rows, to = docs.take(pa.array(lost)), docs.take(pa.array(kept))
-    names = [rows["source"], rows["id"]]
-    for column in (to["source"], to["id"]):
-        names.append(pa.array(column.to_pylist(), pa.string(), mask=is_short))
-    columns = [
+    rows, to = docs.take(lost), docs.take(kept)
+    names: list[Any] = [rows["source"], rows["id"]]
+    names += [pa.array(values(to, name), pa.string(), mask=is_short) for name in ("source", "id")]
+    columns: list[Any] = [
         *names,
         pa.array(jaccard, mask=is_short),
         pa.array(containment, mask=is_short),
@@ -126,7 +122,13 @@ def _removed(
         *(pa.array(span[:, k], mask=whole) for k in range(3)),
         size[kept],
     ]
-    return pa.table([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=REMOVED)
+    return pa.table(columns, schema=REMOVED)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Writes the rows by (source, id)."""
+    unsorted: Any = table  # the stub leaves the type of options open
+    write_list(unsorted.sort_by([("source", "ascending"), ("id", "ascending")]), path)
 
 
 def shared_runs(pairs: np.ndarray, said: Shingles) -> np.ndarray:
@@ -163,7 +165,7 @@ def _least_alike(docs: pa.Table, anchor: np.ndarray, said: Shingles) -> tuple[fl
     unlike = np.flatnonzero(least < UNLIKE)
     if not len(unlike):
         return float(least.min()), []
-    worst = docs.take(pa.array([to[starts[unlike[np.argmin(least[unlike])]]]])).to_pylist()[0]
+    worst = docs.take([int(to[starts[unlike[np.argmin(least[unlike])]]])]).to_pylist()[0]
     sentence = (
         f"{len(unlike)} clusters hold documents that are not alike (Jaccard below {UNLIKE}); the worst, at "
         f"{least.min():.2f}, is that of {worst['source']}/{worst['id']}"
@@ -193,12 +195,13 @@ def _facts(docs: pa.Table, removed: pa.Table, spec: Dedup, found: clusters.Pairs
     }
 
 
-def _counts(names: pa.ChunkedArray) -> dict[str, int]:
-    return {row["values"]: row["counts"] for row in names.value_counts().to_pylist()}
+def _counts(names: "pa.ChunkedArray[Any]") -> dict[str, int]:
+    counts: Any = names.value_counts()
+    return {row["values"]: row["counts"] for row in counts.to_pylist()}
 
 
 @jit
-def _runs(runs, places, pairs, order, out):
+def _runs(runs: np.ndarray, places: np.ndarray, pairs: np.ndarray, order: np.ndarray, out: np.ndarray) -> None:
     last, by_hash, sorted_ = -1, np.empty(0, np.int64), np.empty(0, np.uint64)
     for p in order:
         one, other = pairs[p, 0], pairs[p, 1]
@@ -213,7 +216,8 @@ def _runs(runs, places, pairs, order, out):
                 at += 1
                 length += 1
             else:
-                place = np.searchsorted(sorted_, b[i])
+                h: np.uint64 = b[i]
+                place = np.searchsorted(sorted_, h)
                 length = 1 if place < len(a) and sorted_[place] == b[i] else 0
                 at = by_hash[place] if length else -1
             if length > out[p, 0]:

@@ -3,9 +3,6 @@
 N-grams are 64-bit shingle hashes of `kernels`. Exact: no sampling, no filter that guesses.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +10,7 @@ import numpy as np
 
 from mixlab.data import kernels
 from mixlab.data.evalitems import Item
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.jit import jit
 from mixlab.errors import SourceError
 
 NGRAMS = (13, 8)  # GPT-3's and PaLM's
@@ -54,7 +51,7 @@ def build(items: Sequence[Item]) -> Wanted:
     ngram = np.where(words >= 13, 13, np.where(words >= 8, 8, np.where(words >= SHORTEST, words, 0)))
     if not ngram.any():
         raise SourceError(f"none of {len(items)} evaluation items has {SHORTEST} words: there is nothing to look for.")
-    grams = {}
+    grams = dict[int, Grams]()
     for n in sorted({*NGRAMS, *ngram[ngram > 0].tolist()}):
         # an 8-gram also informs about longer items; a whole-string match is for items of exactly that length
         takes = np.flatnonzero(words >= n if n in NGRAMS else words == n)
@@ -108,12 +105,12 @@ def _grams(texts: Sequence[str], takes: np.ndarray, n: int) -> Grams:
 
 
 @jit
-def _look_up(hashes, keys, may_hold):
+def _look_up(hashes: np.ndarray, keys: np.ndarray, may_hold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the hashes that are keys, and which keys."""
     at, key, total = np.empty(1024, np.int64), np.empty(1024, np.int64), 0
     mask = np.uint64(len(may_hold) - 1)
     for p in range(len(hashes)):
-        h = hashes[p]
+        h: np.uint64 = hashes[p]
         if not may_hold[h & mask]:
             continue
         k = np.searchsorted(keys, h)

@@ -7,7 +7,7 @@ has no shingle. Half a surrogate pair is U+FFFD, which is no word either. The co
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from mixlab.data.documents import storable
 from mixlab.errors import ConfigError
 
 Unit = Literal["word", "char"]
-Texts = Sequence[str] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = "Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]"
 
 SLICE_BYTES = 1 << 20  # text per kernel call: its shingles fit the caches
 
@@ -109,7 +109,7 @@ def _signed(
 
 
 def _sign_slice(
-    texts: pa.Array, ngram: int, unit: Unit, a: np.ndarray, b: np.ndarray, is_named: bool
+    texts: "pa.Array[Any]", ngram: int, unit: Unit, a: np.ndarray, b: np.ndarray, is_named: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     data, offsets = _buffers(texts)
     out, sizes = np.empty((len(texts), len(a)), np.uint32), np.empty(len(texts), np.int64)
@@ -128,7 +128,7 @@ def _hash_slices(texts: Texts, ngram: int, unit: Unit) -> Iterator[tuple[np.ndar
         yield _hash_slice(cut, ngram, unit)
 
 
-def _slices(texts: Texts, ngram: int, unit: Unit) -> Iterator[pa.Array]:
+def _slices(texts: Texts, ngram: int, unit: Unit) -> "Iterator[pa.Array[Any]]":
     """About a megabyte of texts at a time, as large_string without nulls."""
     if ngram < 1 or unit not in ("word", "char"):
         raise ConfigError(f"shingles of ngram={ngram}, unit='{unit}': ngram must be at least 1, unit 'word' or 'char'.")
@@ -137,15 +137,16 @@ def _slices(texts: Texts, ngram: int, unit: Unit) -> Iterator[pa.Array]:
         _, offsets = _buffers(wide)
         begin = 0
         while begin < len(wide):
-            end = int(np.searchsorted(offsets, offsets[begin] + SLICE_BYTES, "right")) - 1
+            limit: int = offsets[begin] + SLICE_BYTES
+            end = int(np.searchsorted(offsets, limit, "right")) - 1
             end = min(max(end, begin + 1), len(wide))
             yield wide.slice(begin, end - begin)
             begin = end
 
 
-def _chunks(texts: Texts) -> list[pa.Array]:
+def _chunks(texts: Texts) -> "list[pa.Array[Any]]":
     if isinstance(texts, pa.ChunkedArray):
-        return list(cast("pa.ChunkedArray", texts).chunks)
+        return list(texts.chunks)
     if isinstance(texts, pa.Array):
         return [texts]
     try:
@@ -154,7 +155,7 @@ def _chunks(texts: Texts) -> list[pa.Array]:
         return [pa.array([text and storable(text) for text in texts], pa.large_string())]
 
 
-def _hash_slice(texts: pa.Array, ngram: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+def _hash_slice(texts: "pa.Array[Any]", ngram: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
     data, offsets = _buffers(texts)
     bound = (offsets[-1] - offsets[0]) // (2 if unit == "word" else 1) + len(texts)  # words are at least a blank apart
     out = np.empty(bound, np.uint64)
@@ -168,15 +169,17 @@ def _hash_slice(texts: pa.Array, ngram: int, unit: Unit) -> tuple[np.ndarray, np
     return out[:total].copy(), ends
 
 
-def _lowered(texts: pa.Array, is_special: np.ndarray) -> pa.Array:
+def _lowered(texts: "pa.Array[Any]", is_special: np.ndarray) -> "pa.Array[Any]":
     """The texts, those with İ or Σ lower-cased by Python, after which neither is left."""
-    told = [t.lower() if odd else t for t, odd in zip(texts.to_pylist(), is_special, strict=True)]
+    read: list[Any] = texts.to_pylist()
+    told = [t.lower() if odd else t for t, odd in zip(read, is_special, strict=True)]
     return pa.array(told, pa.large_string())
 
 
-def _buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _buffers(texts: "pa.Array[Any]") -> tuple[np.ndarray, np.ndarray]:
     """Bytes (uint8) and offsets (int64) of a large_string array, without a copy."""
-    _, offsets, data = texts.buffers()
+    buffers: list[Any] = texts.buffers()  # the stub does not say that numpy reads them
+    _, offsets, data = buffers
     ends = (
         np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         if len(texts)

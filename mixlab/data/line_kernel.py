@@ -4,16 +4,13 @@ Reads and writes nothing. Whatever is rare and intricate is left to `lines.py`: 
 Legend: `data` the page, `out` the surviving lines with line feeds between, `i`, `start`, `end`, `n` byte positions.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
+from mixlab.data.jit import jit
 from mixlab.data.sentence_kernel import blank_at, clear_sentences, end_marks, stripped, unclear_words
-from mixlab.data.shingle_kernel import jit
 
 LONG_WORD, END_MARK, FEW_WORDS, JAVASCRIPT, POLICY, LOREM_IPSUM, BRACE, FIRST = range(8)
 """Places in the array of counts: lines dropped; lines that show a page rule its phrase; which of the two came first."""
@@ -98,7 +95,16 @@ def _table(marks: str) -> np.ndarray:
 
 
 @jit
-def _scan(data, is_mark, has_marks, min_words, max_word_chars, with_citations, out, counts):
+def _scan(
+    data: np.ndarray,
+    is_mark: np.ndarray,
+    has_marks: bool,
+    min_words: int,
+    max_word_chars: int,
+    with_citations: bool,
+    out: np.ndarray,
+    counts: np.ndarray,
+) -> int:
     """Bytes written to `out`; judges line by line in the reference's order."""
     n, i, size, is_first = len(data), 0, 0, True
     while i < n:
@@ -134,7 +140,7 @@ def _scan(data, is_mark, has_marks, min_words, max_word_chars, with_citations, o
 
 
 @jit
-def _line_end(data, i, n):
+def _line_end(data: np.ndarray, i: int, n: int) -> tuple[int, int, bool]:
     """Where the line from i ends, the bytes of its line break, and whether it holds a `[`."""
     has_bracket = False
     while True:
@@ -161,7 +167,7 @@ def _line_end(data, i, n):
 
 
 @jit
-def _break_at(data, i, n):
+def _break_at(data: np.ndarray, i: int, n: int) -> int:
     """Bytes of the line break at i, where `str.splitlines` sees one; 0: none."""
     c = data[i]
     if c < 31:
@@ -176,7 +182,7 @@ def _break_at(data, i, n):
 
 
 @jit
-def _has_long_word(data, start, end, max_chars):
+def _has_long_word(data: np.ndarray, start: int, end: int, max_chars: int) -> bool:
     """True if a word has more characters; continuation bytes are none."""
     chars, i = 0, start
     while i < end:
@@ -194,7 +200,7 @@ def _has_long_word(data, start, end, max_chars):
 
 
 @jit
-def _without_citations(data, start, end, out, at):
+def _without_citations(data: np.ndarray, start: int, end: int, out: np.ndarray, at: int) -> int:
     """Copies the range to `out` without `[1]`, `[]`, `[edit]`, `[citation needed]`; where the copy ends."""
     i = start
     while i < end:
@@ -218,7 +224,7 @@ def _without_citations(data, start, end, out, at):
 
 
 @jit
-def _matches(data, i, end, letters):
+def _matches(data: np.ndarray, i: int, end: int, letters: np.ndarray) -> bool:
     if i + len(letters) > end:
         return False
     for k in range(len(letters)):  # noqa: SIM110  # numba compiles a loop, not all() of a generator
@@ -228,7 +234,7 @@ def _matches(data, i, end, letters):
 
 
 @jit
-def _ends_well(out, at, stop, is_mark):
+def _ends_well(out: np.ndarray, at: int, stop: int, is_mark: np.ndarray) -> bool:
     """True if the last byte is an end mark and the line does not end in `...`."""
     if stop == at or not is_mark[out[stop - 1]]:
         return False
@@ -236,7 +242,7 @@ def _ends_well(out, at, stop, is_mark):
 
 
 @jit
-def _fewer_words(data, start, end, least):
+def _fewer_words(data: np.ndarray, start: int, end: int, least: int) -> bool:
     """True if the range holds fewer words than `least`."""
     words, is_inside, i = 0, False, start
     while i < end and words < least:
@@ -249,7 +255,7 @@ def _fewer_words(data, start, end, least):
 
 
 @jit
-def _shows_phrase(out, at, stop, counts):
+def _shows_phrase(out: np.ndarray, at: int, stop: int, counts: np.ndarray) -> bool:
     """True if a phrase drops the line, which is counted; page rules that see the line are noted."""
     has_javascript = has_policy = has_lorem = has_brace = False
     for i in range(at, stop):
@@ -275,12 +281,12 @@ def _shows_phrase(out, at, stop, counts):
 
 
 @jit
-def _low(byte):
+def _low(byte: int) -> int:
     return byte + 32 if 65 <= byte <= 90 else byte
 
 
 @jit
-def _is_phrase(out, at, i, stop, begin, end):
+def _is_phrase(out: np.ndarray, at: int, i: int, stop: int, begin: int, end: int) -> bool:
     if i < at or i + end - begin > stop:
         return False
     for k in range(end - begin):  # noqa: SIM110  # numba compiles a loop, not all() of a generator

@@ -4,16 +4,13 @@ Reads the tables of Punkt and of `english.py`; writes nothing. A count is a lowe
 where it stays below what is needed.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 from functools import cache
 
 import numpy as np
 from punkt import load_model
 
 from mixlab.data import english
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.jit import jit
 
 SLOTS = 1 << 16
 _BASIS, _PRIME = np.uint32(0x811C9DC5), np.uint32(0x01000193)  # FNV-1a, 32 bit
@@ -43,7 +40,9 @@ def end_marks() -> np.ndarray:
 
 
 @jit
-def clear_sentences(data, size, most, unclear, is_end):
+def clear_sentences(
+    data: np.ndarray, size: int, most: int, unclear: np.ndarray, is_end: np.ndarray
+) -> tuple[int, bool]:
     """Sentences of the lines in `data[:size]` beyond doubt, counted up to `most`; and whether there can be no more.
 
     Each line holds one, a blank one too: where citations were, datatrove counts what is left (TFDS leaves no such
@@ -76,23 +75,27 @@ def clear_sentences(data, size, most, unclear, is_end):
 
 
 @jit
-def _is_inside_word(data, i, begin):
+def _is_inside_word(data: np.ndarray, i: int, begin: int) -> bool:
     """True if the end mark at i stands between a letter or digit and a small letter or digit."""
     after = data[i + 1]
     return (97 <= after <= 122 or 48 <= after <= 57) and i > begin and _is_letter_or_digit(data[i - 1])
 
 
 @jit
-def _ends_sentence(data, i, end, is_end):
+def _ends_sentence(data: np.ndarray, i: int, end: int, is_end: np.ndarray) -> bool:
     """True if the letter outside ASCII at i is an end mark, or one of those that are not looked up."""
-    c = data[i]
+    c: int = data[i]
     if c < 0xE0:
-        return is_end[(c & 31) << 6 | data[i + 1] & 63]
-    return c >= 0xF0 or is_end[(c & 15) << 12 | (data[i + 1] & 63) << 6 | data[i + 2] & 63]
+        point: int = (c & 31) << 6 | data[i + 1] & 63
+        return is_end[point]
+    if c >= 0xF0:
+        return True
+    point = (c & 15) << 12 | (data[i + 1] & 63) << 6 | data[i + 2] & 63
+    return is_end[point]
 
 
 @jit
-def _is_clear(data, i, begin, end, unclear):
+def _is_clear(data: np.ndarray, i: int, begin: int, end: int, unclear: np.ndarray) -> bool:
     """True if the end mark at i ends a sentence of the line beyond doubt."""
     j = i + 1
     while j < end and (data[j] == 32 or data[j] == 9):
@@ -113,7 +116,7 @@ def _is_clear(data, i, begin, end, unclear):
 
 
 @jit
-def _slot(letters, start, end):
+def _slot(letters: np.ndarray, start: int, end: int) -> np.uint32:
     """Where a word stands in the table, whatever its case."""
     h = _BASIS
     for k in range(start, end):
@@ -123,12 +126,12 @@ def _slot(letters, start, end):
 
 
 @jit
-def _is_letter_or_digit(c):
+def _is_letter_or_digit(c: int) -> bool:
     return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57
 
 
 @jit
-def blank_at(data, i, n):
+def blank_at(data: np.ndarray, i: int, n: int) -> int:
     """Bytes of the blank at i, where `str.isspace` sees one; 0: none."""
     c = data[i]
     if c <= 32:
@@ -151,7 +154,7 @@ def blank_at(data, i, n):
 
 
 @jit
-def stripped(data, start, end):
+def stripped(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
     """The range without blanks at either end."""
     while start < end:
         width = blank_at(data, start, end)

@@ -3,17 +3,14 @@
 Nothing is compiled on import; the first call compiles, the machine code is kept on disk.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 import functools
 import re
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from mixlab.data.jit import jit
 
 EMPTY = np.uint32(0xFFFFFFFF)  # signature value of a text without shingles, as in datasketch
 
@@ -27,14 +24,6 @@ _ROLL2 = np.uint64(0xAF251AF3B0F025B5)
 _S1, _S29, S32, _S33 = np.uint64(1), np.uint64(29), np.uint64(32), np.uint64(33)
 _M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # MurmurHash3 fmix64
 _N1, _N2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)  # MurmurHash3 fmix32
-
-
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled by numba on first use, without the GIL; cached on disk where a folder can be written."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba found no folder for its cache: a read-only install without a home
-        return njit(nogil=True)(function)
 
 
 @functools.cache
@@ -52,7 +41,7 @@ def fold_table() -> np.ndarray:
 
 
 @jit
-def _mix(h):
+def _mix(h: np.uint64) -> np.uint64:
     h ^= h >> _S33
     h *= _M1
     h ^= h >> _S33
@@ -61,7 +50,7 @@ def _mix(h):
 
 
 @jit
-def _tokens(data, begin, end, fold, chars, out):
+def _tokens(data: np.ndarray, begin: int, end: int, fold: np.ndarray, chars: bool, out: np.ndarray) -> int:
     """Writes one hash per word or character of a text and returns their number; -1: Python must lower it first."""
     count = _characters(data, begin, end, fold, out) if chars else _words(data, begin, end, fold, out)
     for i in range(count):
@@ -70,7 +59,7 @@ def _tokens(data, begin, end, fold, chars, out):
 
 
 @jit
-def _words(data, begin, end, fold, out):
+def _words(data: np.ndarray, begin: int, end: int, fold: np.ndarray, out: np.ndarray) -> int:
     # where a word ends is a sum, not a branch: ends are hard to foresee, a wrong guess costs more than a word's hash
     count, at, h, inside = 0, begin, _BASIS, 0
     while at < end:
@@ -78,7 +67,7 @@ def _words(data, begin, end, fold, out):
         folded = fold[c]
         if folded & _SPECIAL_FLAG:
             return -1
-        is_word = np.int64((folded & _WORD_FLAG) != 0)
+        is_word: Any = np.int64((folded & _WORD_FLAG) != 0)
         out[count] = h
         count += inside & (1 - is_word)
         h = (h ^ np.uint64(folded)) * _STEP if is_word else _BASIS
@@ -88,7 +77,7 @@ def _words(data, begin, end, fold, out):
 
 
 @jit
-def _characters(data, begin, end, fold, out):
+def _characters(data: np.ndarray, begin: int, end: int, fold: np.ndarray, out: np.ndarray) -> int:
     count, at = 0, begin
     while at < end:
         c, at = _code_point(data, at)
@@ -101,7 +90,7 @@ def _characters(data, begin, end, fold, out):
 
 
 @jit
-def _code_point(data, at):
+def _code_point(data: np.ndarray, at: int) -> tuple[np.int64, int]:
     """The code point of the UTF-8 at a position, and the next position."""
     c = np.int64(data[at])
     if c < 0x80:
@@ -115,7 +104,7 @@ def _code_point(data, at):
 
 
 @jit
-def _roll(tokens, count, ngram, power, out):
+def _roll(tokens: np.ndarray, count: int, ngram: int, power: np.uint64, out: np.ndarray) -> int:
     """Writes the 64-bit hash of each shingle of `count` tokens and returns their number: a polynomial, rolled."""
     if count <= 0:
         return 0
@@ -130,7 +119,7 @@ def _roll(tokens, count, ngram, power, out):
 
 
 @jit
-def _power(ngram):
+def _power(ngram: int) -> np.uint64:
     power = _S1
     for _ in range(ngram):
         power *= _ROLL
@@ -138,7 +127,7 @@ def _power(ngram):
 
 
 @jit
-def _longest(offsets):
+def _longest(offsets: np.ndarray) -> int:
     longest = 0
     for d in range(len(offsets) - 1):
         longest = max(longest, offsets[d + 1] - offsets[d])
@@ -146,7 +135,16 @@ def _longest(offsets):
 
 
 @jit
-def shingles(data, offsets, fold, ngram, chars, out, ends, is_special):
+def shingles(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    fold: np.ndarray,
+    ngram: int,
+    chars: bool,
+    out: np.ndarray,
+    ends: np.ndarray,
+    is_special: np.ndarray,
+) -> int:
     """Writes the hashes of each text's shingles and where they end; returns their number."""
     power, tokens = _power(ngram), np.empty(_longest(offsets) + 1, np.uint64)
     total = 0
@@ -159,7 +157,19 @@ def shingles(data, offsets, fold, ngram, chars, out, ends, is_special):
 
 
 @jit
-def sign(data, offsets, fold, ngram, chars, a, b, out, sizes, names, is_special):
+def sign(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    fold: np.ndarray,
+    ngram: int,
+    chars: bool,
+    a: np.ndarray,
+    b: np.ndarray,
+    out: np.ndarray,
+    sizes: np.ndarray,
+    names: np.ndarray,
+    is_special: np.ndarray,
+) -> None:
     """Text to signature in one pass: writes signatures, numbers of shingles and, unless `names` is empty, names."""
     power, longest = _power(ngram), _longest(offsets) + 1
     tokens, hashes, mixed = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(longest, np.uint32)
@@ -176,7 +186,7 @@ def sign(data, offsets, fold, ngram, chars, a, b, out, sizes, names, is_special)
 
 
 @jit
-def minhash(hashes, offsets, a, b, out):
+def minhash(hashes: np.ndarray, offsets: np.ndarray, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Writes the signature (num_perm,) of each text's hashes."""
     mixed = np.empty(_longest(offsets), np.uint32)
     for d in range(len(offsets) - 1):
@@ -186,7 +196,7 @@ def minhash(hashes, offsets, a, b, out):
 
 
 @jit
-def _minima(mixed, size, a, b, out):
+def _minima(mixed: np.ndarray, size: int, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Writes the smallest value of each permutation over `size` hashes, which are mixed in place."""
     for i in range(size):  # fmix32; numba widens products to 64 bit, so each is cut back
         h = mixed[i]
@@ -201,7 +211,7 @@ def _minima(mixed, size, a, b, out):
 
 
 @jit
-def _name(hashes, size):
+def _name(hashes: np.ndarray, size: int) -> tuple[np.uint64, np.uint64]:
     g = h = np.uint64(size)
     for i in range(size):
         g = g * _ROLL + hashes[i]
@@ -211,7 +221,7 @@ def _name(hashes, size):
 
 
 @jit
-def bands(signature, rows, out):
+def bands(signature: np.ndarray, rows: int, out: np.ndarray) -> None:
     """Writes one hash for each band of `rows` signature values."""
     for d in range(out.shape[0]):
         for band in range(out.shape[1]):

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasketch import LeanMinHash, MinHash, MinHashLSH
+from datasketch import LeanMinHash, MinHash, MinHashLSH  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from mixlab.data import kernels
 from mixlab.data.documents import damage_named
@@ -44,7 +44,7 @@ class Shard(NamedTuple):
 
 def shards(sources: Mapping[str, Path], spec: Dedup, folder: Path) -> list[Shard]:
     """Every file of documents, by source and file name, with the place of its signatures below `folder`."""
-    found = []
+    found = list[Shard]()
     for source in sorted(sources):
         for path in sorted(sources[source].glob("docs-*.parquet")):
             with damage_named(path):
@@ -69,9 +69,9 @@ def check(shard: Shard, spec: Dedup) -> None:
     """Raises EnvironmentFault unless the shard's signatures are of its documents and made as `spec` says."""
     path = shard.signatures
     with damage_named(path):
-        metadata = pq.read_metadata(path)
+        metadata = _metadata(path)
     told = json.loads((metadata.metadata or {}).get(b"mixlab", b"{}"))
-    want = {**made_how(spec), "docs_sha256": shard.sha256, "rows": pq.read_metadata(shard.docs).num_rows}
+    want = {**made_how(spec), "docs_sha256": shard.sha256, "rows": _metadata(shard.docs).num_rows}
     wrong = [f"{name} is {told.get(name)!r}, not {want[name]!r}" for name in want if told.get(name) != want[name]]
     if metadata.num_rows != want["rows"]:
         wrong.append(f"it holds {metadata.num_rows} signatures of {want['rows']} documents")
@@ -84,20 +84,20 @@ def check(shard: Shard, spec: Dedup) -> None:
 def read(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The wanted columns of a signature file, row group by row group; a damaged page is an EnvironmentFault."""
     with damage_named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file: Any = pq.ParquetFile(path, page_checksum_verification=True)  # its stub leaves column names open
     with file:
         for group in range(file.num_row_groups):
             with damage_named(path):
-                table = file.read_row_group(group, columns=list(columns))
+                table: pa.Table = file.read_row_group(group, columns=list(columns))
             yield table
 
 
-def as_array(column: pa.ChunkedArray) -> np.ndarray:
+def as_array(column: "pa.ChunkedArray[Any]") -> np.ndarray:
     """A `signature` column as uint32 (documents, num_perm)."""
-    parts = [np.frombuffer(c.buffers()[1], np.uint8)[c.offset * c.type.byte_width :] for c in column.chunks]
-    width = column.type.byte_width
-    cut = [p[: len(c) * width] for p, c in zip(parts, column.chunks, strict=True)]
-    return np.concatenate([np.empty(0, np.uint8), *cut]).view(np.uint32).reshape(-1, width // 4)
+    chunks: list[Any] = column.chunks
+    width: int = column.type.byte_width
+    parts = [np.frombuffer(c.buffers()[1], np.uint8)[c.offset * width : (c.offset + len(c)) * width] for c in chunks]
+    return np.concatenate([np.empty(0, np.uint8), *parts]).view(np.uint32).reshape(-1, width // 4)
 
 
 def to_datasketch(signatures: np.ndarray, seed: int = 1) -> list[LeanMinHash]:
@@ -108,6 +108,7 @@ def to_datasketch(signatures: np.ndarray, seed: int = 1) -> list[LeanMinHash]:
 def from_datasketch(minhashes: Sequence[MinHash | LeanMinHash], num_perm: int = 128, seed: int = 1) -> np.ndarray:
     """Signatures uint32 (n, num_perm) of datasketch objects; another scheme, seed or num_perm is a ConfigError."""
     out = np.empty((len(minhashes), num_perm), np.uint32)
+    minhash: Any
     for n, minhash in enumerate(minhashes):
         told = {"scheme": minhash.scheme, "seed": minhash.seed, "num_perm": len(minhash)}
         want = {"scheme": SCHEME, "seed": seed, "num_perm": num_perm}
@@ -135,25 +136,32 @@ def index(
     return lsh
 
 
+def _metadata(path: Path) -> pq.FileMetaData:
+    parquet: Any = pq  # the stub leaves the type of what is read open
+    return parquet.read_metadata(path)
+
+
 def _write(how: Mapping[str, Any], docs: Path, out: Path) -> None:
     with damage_named(docs):
-        file = pq.ParquetFile(docs)
+        file: Any = pq.ParquetFile(docs)  # its stub leaves the type of column names open
     told = {**how, "docs_sha256": file_sha256(docs), "rows": file.metadata.num_rows}
-    schema = DOCS.append(pa.field("signature", pa.binary(4 * how["num_perm"])))
-    schema = schema.with_metadata({"mixlab": json.dumps(told)})
+    width: int = 4 * how["num_perm"]
+    fields = [*zip(DOCS.names, DOCS.types, strict=True), ("signature", pa.binary(width))]
+    schema = pa.schema(fields, {"mixlab": json.dumps(told)})
+    compute: Any = pc  # the stub leaves the type of arguments open
     plain: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     with file, pq.ParquetWriter(out, schema, write_page_checksum=True, **plain) as to:
         for group in range(file.num_row_groups):
             with damage_named(docs):
-                batch = file.read_row_group(group, columns=["id", "text"]).combine_chunks()
+                batch: pa.Table = file.read_row_group(group, columns=["id", "text"]).combine_chunks()
             signature, shingles, names = kernels.signed(batch["text"], how["num_perm"], how["ngram"], how["seed"])
-            size = pc.call_function("binary_length", [batch["text"]]).cast(pa.int64())
-            columns = [batch["id"], size, shingles, _binary(names), _binary(signature)]
+            size = compute.call_function("binary_length", [batch["text"]]).cast(pa.int64())
+            columns: list[Any] = [batch["id"], size, shingles, _binary(names), _binary(signature)]
             to.write_table(pa.table(columns, schema=schema))
 
 
-def _binary(rows: np.ndarray) -> pa.Array:
+def _binary(rows: np.ndarray) -> "pa.Array[Any]":
     """Rows of a matrix as fixed-size bytes."""
-    flat = np.ascontiguousarray(rows)
-    kind = pa.binary(flat.shape[1] * flat.itemsize)
-    return pa.Array.from_buffers(kind, len(flat), [None, pa.py_buffer(flat)])
+    flat: Any = np.ascontiguousarray(rows)
+    width: int = flat.shape[1] * flat.itemsize
+    return pa.Array.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat)])

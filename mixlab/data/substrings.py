@@ -5,9 +5,6 @@ priority, then a hash of the id, then the place in the text; the first copy stay
 `min_words` words lie in bucket files by hash, the repeated ones in files by document: memory holds one file of either.
 """
 
-# The kernels' arguments have the types that numba finds.
-# pyright: reportMissingParameterType=false
-
 import contextlib
 import itertools
 import logging
@@ -25,8 +22,8 @@ import pyarrow.parquet as pq
 
 from mixlab.data import clusters
 from mixlab.data.cuts import document, without_words
-from mixlab.data.documents import damage_named, ids_of, read_docs, write_docs
-from mixlab.data.shingle_kernel import jit
+from mixlab.data.documents import ids_of, read_docs, read_list, values, write_docs, write_list
+from mixlab.data.jit import jit
 from mixlab.data.windows import WINDOW, windows
 from mixlab.errors import ConfigError
 from mixlab.types import Document
@@ -63,7 +60,7 @@ def repeated_spans(
     rows: list[tuple[str, str, int, int]] = []
     with _found(sources, min_words, priority, keep, seed, bucket_bytes, scratch) as found:
         for source, batch, spans in _beside(sources, keep, ["id"], found):
-            ids = batch["id"].to_pylist()
+            ids = values(batch, "id")
             rows += [(source, ids[n], *span) for n, places in spans.items() for span in places]
     frame = pd.DataFrame(rows, columns=SPANS.names)
     return frame.sort_values(["source", "id", "first_word"], ignore_index=True)
@@ -155,7 +152,7 @@ def _batches(
     for source in sorted(sources):
         for batch in read_docs(sources[source], columns):
             if keep is not None:
-                batch = batch.filter(pa.array([i in keep[source] for i in batch["id"].to_pylist()], pa.bool_()))
+                batch = batch.filter(pa.array([i in keep[source] for i in values(batch, "id")], pa.bool_()))
             yield source, batch
 
 
@@ -249,7 +246,7 @@ def _without(
     emptied: set[tuple[str, str]],
 ) -> Iterator[Document]:
     for source, batch, spans in batches:
-        ids = batch["id"].to_pylist()
+        ids = values(batch, "id")
         rows = [(source, ids[n], *span) for n, places in spans.items() for span in places]
         if rows:
             spans_file.write_table(pa.table([pa.array(c) for c in zip(*rows, strict=True)], schema=SPANS))
@@ -268,16 +265,15 @@ def _without(
 
 def _write_lists(dedup: Path, out: Path, emptied: set[tuple[str, str]]) -> None:
     """keep.parquet without those of whom nothing is left, and removed.parquet as it was: what dedup wrote, renewed."""
-    with damage_named(dedup / "keep.parquet"):
-        keep = pq.read_table(dedup / "keep.parquet")
-    names = zip(keep["source"].to_pylist(), keep["id"].to_pylist(), strict=True)
+    keep = read_list(dedup / "keep.parquet")
+    names = zip(values(keep, "source"), values(keep, "id"), strict=True)
     is_left = pa.array([name not in emptied for name in names], pa.bool_())
-    pq.write_table(keep.filter(is_left), out / "keep.parquet", compression="zstd")
+    write_list(keep.filter(is_left), out / "keep.parquet")
     shutil.copyfile(dedup / "removed.parquet", out / "removed.parquet")
 
 
 @jit
-def _merge(docs, words, size, out):
+def _merge(docs: np.ndarray, words: np.ndarray, size: int, out: np.ndarray) -> int:
     """Joins windows (document, first word), sorted, that overlap or touch; returns the number of spans."""
     total = 0
     for n in range(len(docs)):

@@ -8,8 +8,8 @@ workers nor the order of the sources can change it.
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from mixlab.data.jit import jit
 from mixlab.mix.simplex import apportion
 
 UNITS = 2**40  # weights as integers: exact arithmetic; rounding shifts no prefix by a sequence before 5e11 of them
@@ -54,7 +54,7 @@ def _units(weights: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     return places.astype(np.int16), units[:, places]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _chairmen(units: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: bool) -> np.ndarray:
     """Draws by phase and source; `out` gets the turns if they are to be kept.
 
@@ -81,7 +81,7 @@ def _chairmen(units: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: boo
     return drawn
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _due(units: np.ndarray, i: int, lengths: np.ndarray, p: int, left: int, need: float) -> float:
     """Turns until source `i` has gained `need` units: `left` of them in phase `p`, then through those that follow."""
     waited, need = 0.0, float(need)
