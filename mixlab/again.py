@@ -101,13 +101,13 @@ def _differences(a: Path, b: Path) -> Iterator[str]:
 def _put(spec: dict[str, Any], path: str, value: Any) -> None:
     """Replaces one value below nested keys, all of which must be there."""
     *above, last = path.split(".")
-    level: Any = spec
+    level = spec
     for key in above:
-        if not isinstance(level, dict) or not isinstance(level.get(key), dict):
-            raise ConfigError(f"a run has no setting '{path}'.{nearest(key, _keys(level))}")
+        if not isinstance(level.get(key), dict):
+            raise ConfigError(f"a run has no setting '{path}'.{nearest(key, level)}")
         level = level[key]
-    if last not in _keys(level):
-        raise ConfigError(f"a run has no setting '{path}'.{nearest(last, _keys(level))}")
+    if last not in level:
+        raise ConfigError(f"a run has no setting '{path}'.{nearest(last, level)}")
     level[last] = value
 
 
@@ -122,7 +122,3 @@ def _value(override: str, text: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _keys(level: Any) -> list[str]:
-    return list(level) if isinstance(level, dict) else []

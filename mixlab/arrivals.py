@@ -80,7 +80,7 @@ def bring(
     if rescaled := sum(abs(sum(run.weights.values()) - 1) > 1e-3 for run in runs):
         notes.append(f"The weights of {rescaled} runs did not sum to 1 and were divided by their sum.")
     names = _not_settings(runs)
-    added, renewed, there = [], [], 0
+    added, renewed, there = list[str](), list[str](), 0
     for run in runs:
         files = _files(run, kind, path, sweep, named, units, names)
         told = files["run.json"]

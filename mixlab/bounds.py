@@ -16,7 +16,7 @@ def check(spec: RunSpec) -> None:
     for names, must, holds in BOUNDS:
         for path in names.split():
             section, _, name = path.partition(".")
-            value = getattr(getattr(spec, section), name)
+            value: tuple[float, ...] | float | str | None = getattr(getattr(spec, section), name)
             numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, int | float)]
             if not all(map(holds, numbers)):
                 shown = list(value) if isinstance(value, tuple) else value

@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -78,20 +78,18 @@ def spec_from(cfg: DictConfig, overrides: Sequence[str]) -> RunSpec:
     `overrides` are those it was composed with: ConfigError if a mapping typed among them left default sources in.
     """
     try:
-        tree = OmegaConf.to_container(cfg, resolve=True)
+        tree = _container(cfg, resolve=True)
     except OmegaConfBaseException as e:
         raise ConfigError(sentence(e, Path.cwd())) from e
-    assert isinstance(tree, dict)
-    named = {str(k): v for k, v in tree.items()}
-    mix = tree.get("mixture") or {}
+    mix: dict[str, Any] = tree.get("mixture") or {}
     _refuse_leftovers(overrides, mix)
     if isinstance(mix.get("to"), str):
         raise ConfigError(
             f"mixture.to: '{mix['to']}' is the name of a mix, and here stands a whole one. Type "
             f"+mixture@mixture.to={mix['to']}, or write it out: mixture.to={{rule: uniform}}."
         )
-    spec = run_spec(named)
-    return spec if named.get("name") else dataclasses.replace(spec, name=spec.mixture.name)
+    spec = run_spec(tree)
+    return spec if tree.get("name") else dataclasses.replace(spec, name=spec.mixture.name)
 
 
 def expand(name: str | None, overrides: Sequence[str], project: Path) -> list[RunSpec]:
@@ -129,7 +127,7 @@ def _specs(runs: Sequence[Sequence[str]], project: Path) -> list[RunSpec]:
     differ = [i for i, same in enumerate(zip(*runs, strict=True)) if len(set(same)) > 1]
     values = {i for i in differ if re.match(r"\w+(\.\w+)+=", runs[0][i])}
     composed: dict[tuple[str, ...], DictConfig] = {}
-    specs = []
+    specs = list[RunSpec]()
     for run in runs:
         rest = tuple(o for i, o in enumerate(run) if i not in values)
         try:
@@ -221,20 +219,20 @@ def _design(file: str, row: int) -> Mixture:
 def _refuse_leftovers(overrides: Sequence[str], mixture: Mapping[str, Any]) -> None:
     """ConfigError if weights typed for the mixture or a group were merged into a default with other sources, too."""
     inside: dict[str, Any] = {"mixture.weights": mixture.get("weights")}
-    inside |= {f"mixture.groups.{g}": w for g, w in (mixture.get("groups") or {}).items()}
+    inside |= {f"mixture.groups.{g}": w for g, w in (mixture.get("groups") or dict[str, Any]()).items()}
     typed: dict[str, set[str]] = {}
     for one in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = one.key_or_group, one.value()
         section, _, source = key.rpartition(".")
         if key == "mixture.groups" and isinstance(value, dict):
-            for group, weights in value.items():
-                typed.setdefault(f"{key}.{group}", set()).update(weights if isinstance(weights, dict) else ())
+            for group, told in cast("dict[str, dict[str, Any] | None]", value).items():
+                typed.setdefault(f"{key}.{group}", set()).update(told if isinstance(told, dict) else ())
         elif key in inside and isinstance(value, dict):
             typed.setdefault(key, set()).update(map(str, value))
         elif section in typed:
             typed[section].add(source)
     for path, names in typed.items():
-        weights = inside.get(path) or {}
+        weights: dict[str, float] = inside.get(path) or {}
         if left := sorted(s for s, w in weights.items() if s not in names and w):
             empty = "Start from an empty one (mixture=weights), name" if path == "mixture.weights" else "Name"
             raise ConfigError(
@@ -258,20 +256,22 @@ def _compose(overrides: Sequence[str], project: Path, *, with_hydra: bool = Fals
 
 def _swept(overrides: Sequence[str], project: Path) -> list[str]:
     """`key=values` pairs that the sweep file itself asks for in hydra.sweeper.params."""
-    if not any(o.startswith("+sweeps=") for o in overrides):
+    if not (simple := [o for o in overrides if o.startswith("+sweeps=")]):
         return []
-    simple = [o for o in overrides if o.startswith("+sweeps=")]
     cfg = _compose(simple, project, with_hydra=True)
-    params = OmegaConf.to_container(cfg.hydra.sweeper.get("params") or OmegaConf.create({}))
-    assert isinstance(params, dict)
+    params = _container(cfg.hydra.sweeper.get("params") or OmegaConf.create({}))
     return [f"{k}={v}" for k, v in params.items()]
+
+
+def _container(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=resolve))
 
 
 def _plain(value: Any) -> Any:
     """Lists for tuples, and null for an empty mapping: hydra lets a null become any mapping, an empty one none."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()} or None
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: _plain(v) for k, v in cast("dict[Any, Any]", value).items()} or None
+    return [_plain(v) for v in cast("list[Any]", value)] if isinstance(value, list | tuple) else value
 
 
 def sentence(e: Exception, project: Path) -> str:

@@ -9,7 +9,7 @@ import types as pytypes
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 
@@ -27,7 +27,7 @@ ENTRY_ONLY = frozenset({"design", "sweep", "hydra"})
 def run_spec(tree: Mapping[str, Any]) -> RunSpec:
     """The run that a composed config describes. `sources` is a mapping by name there and a tuple here."""
     told = {k: v for k, v in tree.items() if k not in ENTRY_ONLY and v is not None}
-    sources = told.get("sources")
+    sources: Mapping[str, Mapping[str, Any] | None] | str | None = told.get("sources")
     if not isinstance(sources, Mapping) or not sources:
         raise ConfigError("sources: no source was chosen; name some, e.g. source=starter or source=[wiki,code].")
     for name, given in sources.items():
@@ -43,23 +43,24 @@ def convert(cls: type[T], value: Any, path: str = "") -> T:
     """`value` as an instance of the dataclass `cls`; unknown keys, wrong types and values are ConfigErrors."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path or cls.__name__}: expected a mapping of settings, got {_shown(value)}.")
+    told = cast("Mapping[str, Any]", value)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # cls is a dataclass of types.py
-    for key in value:
+    for key in told:
         if key not in fields:
             raise ConfigError(f"{_join(path, str(key))}: there is no such setting.{nearest(str(key), fields)}")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in value:
+        if required and name not in told:
             raise ConfigError(f"{_join(path, name)}: this setting is required and missing.")
-    given = {n: v for n, v in value.items() if v is not None or not _is_mapping(hints[n])}
+    given = {n: v for n, v in told.items() if v is not None or not _is_mapping(hints[n])}
     return cls(**{n: _value(hints[n], v, _join(path, n)) for n, v in given.items()})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a mapping; what is wrong with it is told with file and line."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] | list[Any] | str | None = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -69,6 +70,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected `key: value` lines, got {_shown(tree)}.")
     return tree
+
+
+def yaml_text(tree: Mapping[str, Any]) -> str:
+    """`tree` as YAML, in its own order and with its letters as they are."""
+    return yaml.safe_dump(  # pyright: ignore[reportUnknownMemberType]  # its stub's FloatInt is unknown to pyright
+        dict(tree), sort_keys=False, allow_unicode=True
+    )
 
 
 def load_source(file: Path) -> Source:
@@ -95,7 +103,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if _is_mapping(hint):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path}: expected a mapping, got {_shown(value)}.")
-        return {str(k): _value(args[1], v, _join(path, str(k))) for k, v in value.items()}
+        told = cast("Mapping[Any, Any]", value)
+        return {str(k): _value(args[1], v, _join(path, str(k))) for k, v in told.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else convert(hint, value, path)
     return _scalar(hint, value, path)
@@ -110,11 +119,12 @@ def _is_mapping(hint: Any) -> bool:
 def _tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{path}: expected a list, got {_shown(value)}.")
+    given = cast("list[Any]", value)
     if args[-1] is Ellipsis:
-        return tuple(_value(args[0], v, f"{path}[{i}]") for i, v in enumerate(value))
-    if len(value) != len(args):
-        raise ConfigError(f"{path}: expected {len(args)} values, got {len(value)}.")
-    return tuple(_value(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+        return tuple(_value(args[0], v, f"{path}[{i}]") for i, v in enumerate(given))
+    if len(given) != len(args):
+        raise ConfigError(f"{path}: expected {len(args)} values, got {len(given)}.")
+    return tuple(_value(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, given, strict=True)))
 
 
 def _scalar(hint: Any, value: Any, path: str) -> Any:

@@ -65,7 +65,7 @@ def tell(facts: Mapping[str, Any], ws: Workspace, *, as_json: bool) -> None:
 
 
 def _tell_cleaning(rows: Sequence[Mapping[str, Any]]) -> None:
-    told = []
+    told: list[tuple[Any, ...]] = []
     for r in rows:
         why = ", ".join(f"{k} {n:,}" for k, n in r["c4_dropped"].items())
         c4 = f"{r['c4_kept']:,} ({r['c4_kept_bytes_frac']:.0%} of bytes)"
@@ -83,7 +83,7 @@ def _tell_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     for r in rows:
         mixes.setdefault(r["name"].removeprefix("demo-"), []).append(r)
     ranked = sorted(mixes.items(), key=lambda kv: fmean(r["bpb_macro"] for r in kv[1]))
-    told = []
+    told: list[tuple[Any, ...]] = []
     for name, group in ranked:
         weights = (f"{100 * group[0]['weights'].get(s, 0):.0f}" for s in sources)
         scores = (fmean(r["bpb"][s] for r in group) for s in sources)

@@ -263,9 +263,9 @@ def _score(
 def _of(rows: Sequence[Mapping[str, Any]], task: Task, sha: str, step: int) -> list[dict[str, Any]]:
     """The rows that answer exactly this task at this step, the newest of each metric; live ones at step 0 count."""
     alike = marking.hashes(task, sha)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        detail = row.get("detail") or {}
+        detail: dict[str, Any] = row.get("detail") or {}
         is_alike = all(detail.get(name) == alike[name] for name in ("suite_hash", "prompt_hash", "tokenizer_hash"))
         if is_alike and row["task"] == task.label and row["step"] == step and (row["final"] or not step):
             found[row["metric"]] = dict(row)

@@ -28,10 +28,10 @@ MIN_FRAC = 0.1
 class Halved:
     """What came of it."""
 
-    left: dict[str, float] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict[str, float])
     """Run that was left behind -> share of its tokens it was trained for."""
-    failed: dict[str, str] = field(default_factory=dict)
-    foretold: list[tuple[float, float]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    foretold: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     """For every point but the last: share of the tokens, and the rank correlation with the next one (Spearman)."""
 
     def sentences(self) -> list[str]:
@@ -52,9 +52,9 @@ def run_halving(told: Sequence[Rehearsal], ws: Workspace, *, eta: int, **options
     """
     runs = list({t.path.name: t for t in told}.values())
     points = _points(runs, eta)
-    found, scores = Halved(), {}
+    found, scores = Halved(), dict[str, float]()
     for at, frac in enumerate(points):
-        before, scores = scores, {}
+        before, scores = scores, dict[str, float]()
         tokens = frac * runs[0].plan.tokens
         state = sweep.run_all(runs, ws, enough=_reached(tokens) if frac < 1 else None, **options)
         found.failed |= state.failed

@@ -113,8 +113,12 @@ def follow(spec: RunSpec, loader: Callable[[], Any], key: str, out: Path) -> Pat
     if (out / "done.json").exists():
         return out
     model, every = start(spec.model, spec.seed), spec.evals.every_tokens
-    loop.train(model, loader(), spec.train, out, evaluate=lambda *_: None, every_tokens=every, run_key=key)
+    loop.train(model, loader(), spec.train, out, evaluate=_no_scores, every_tokens=every, run_key=key)
     return out
+
+
+def _no_scores(*_: object) -> None:
+    """The leading process evaluates."""
 
 
 def _its_own(folder: Path) -> str:
@@ -122,7 +126,7 @@ def _its_own(folder: Path) -> str:
 
 
 def _notes(spec: ModelSpec) -> tuple[str, ...]:
-    notes = []
+    notes = list[str]()
     if spec.attn_uses_sequence_id:
         notes.append("attn_uses_sequence_id: transformers has no document mask, so feed it one document a row.")
     if spec.logit_scale is not None:

@@ -128,7 +128,7 @@ def cancel(ws: Workspace, job: str) -> bool:
         return False
     (folder / "cancel").touch()
     process = _read(folder / "proc.json")
-    child = process.get("child") or {}
+    child: dict[str, Any] = process.get("child") or {}
     if _is_ours(process) and not _lives(process.get("keeper")) and _lives(child):
         os.kill(child["pid"], signal.SIGINT)  # the keeper was killed: nobody else will do it
     return True
@@ -150,6 +150,7 @@ def state_of(ws: Workspace, job: str) -> str:
 def describe(folder: Path) -> dict[str, Any]:
     """One job, as `jobs` tells it."""
     told, process = _read(folder / "job.json"), _read(folder / "proc.json")
+    child: dict[str, Any] = process.get("child") or {}
     lives = _is_running(folder, process)  # before exit.json is looked for, or one that ends between the two looks lost
     end = _read(folder / "exit.json")
     is_asked = (folder / "cancel").exists()
@@ -162,7 +163,7 @@ def describe(folder: Path) -> dict[str, Any]:
     return {
         **{name: told.get(name) for name in ("cwd", "key", "created_at")},
         **{"job": folder.name, "words": told.get("words") or [], "state": state},
-        "pid": (process.get("child") or {}).get("pid"),
+        "pid": child.get("pid"),
         **{"ended_at": end.get("ended_at"), "code": end.get("code"), "is_stopping": is_asked and state in LIVE},
         **{"progress": _read(folder / "progress.json") or None, "log": str(folder / "log.txt")},
     }
@@ -214,7 +215,7 @@ def _start(ws: Workspace, folder: Path) -> None:
 def keep(folder: Path) -> None:
     """The keeper's life: starts the command, beats, passes on a request to stop, writes down how it ended."""
     for asks in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(asks, lambda *_: (folder / "cancel").touch())
+        signal.signal(asks, lambda _signal, _frame: (folder / "cancel").touch())
     told, us = _read(folder / "job.json"), {**_here(), "keeper": _identity(os.getpid())}
     try:
         child = subprocess.Popen(told["argv"], cwd=told["cwd"], stdin=subprocess.DEVNULL, process_group=0)

@@ -184,10 +184,10 @@ class Lab:
         wanted = pa.array(chosen["id"].tolist(), pa.string())
         texts: dict[str, tuple[str, str | None]] = {}
         for batch in read_docs(raw_of(self.ws, told), ["id", "text", "url"]):
-            is_wanted: Any = pc.is_in(batch["id"], value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
+            is_wanted: Any = pc.is_in(batch["id"], value_set=wanted)  # pyright: ignore[reportUnknownMemberType]  # bare Array
             texts |= {row["id"]: (row["text"], row["url"]) for row in batch.filter(is_wanted).to_pylist()}
-        found = chosen.assign(text=[texts[i][0] for i in chosen["id"]], url=[texts[i][1] for i in chosen["id"]])
-        return found.reset_index(drop=True)
+        urls: list[Any] = [texts[i][1] for i in chosen["id"]]
+        return chosen.assign(text=[texts[i][0] for i in chosen["id"]], url=urls).reset_index(drop=True)
 
     def sql(self, query: str, params: Sequence[Any] | None = None) -> pd.DataFrame:
         """The answer to a query over the tables and views of docs/store-and-sweeps.md, live runs included.
@@ -232,8 +232,11 @@ def _verdicts(told: Cleaned, kept: bool, rule: str | None) -> pd.DataFrame:
     """id, reason and rules_hit of the documents that were kept, or dropped, and that `rule` hit."""
     path = told.path / "verdicts.parquet"
     with damage_named(path):
-        table = pq.read_table(path, columns=["id", "kept", "reason", "rules_hit"], filters=[("kept", "=", kept)])
-    rows = table.drop_columns(["kept"]).to_pandas()
+        only: Any = [("kept", "=", kept)]
+        table: Any = pq.read_table(  # pyright: ignore[reportUnknownMemberType]  # the stub's bare IO
+            path, columns=["id", "kept", "reason", "rules_hit"], filters=only
+        )
+    rows: pd.DataFrame = table.drop_columns(["kept"]).to_pandas()
     if rule is None:
         return rows
     known = {r.name for r in told.rules}

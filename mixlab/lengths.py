@@ -64,7 +64,7 @@ def by_length(run: Path, ws: Workspace, max_tokens: int = 65_536) -> list[Length
             f"{run.name} was trained at {model.spec.max_seq_len} tokens, and no held-out document is longer: "
             "there is nothing to read beyond it."
         )
-    found = {}
+    found = dict[int, Length]()
     for score in scores:
         factor, source = score.detail["factor"], score.task.removeprefix("length/")
         seq_len, long_docs = score.detail["seq_len"], score.detail["long_docs"]
@@ -81,7 +81,7 @@ def length_scores(
     At most `max_tokens` tokens a source (None: WINDOWS training lengths), the same documents at every length. `detail`
     tells what the length costs against 1x, paired by document: `rise` in bits per byte with `rise_stderr`.
     """
-    seq_len, scores = model.spec.max_seq_len, []
+    seq_len, scores = model.spec.max_seq_len, list[Score]()
     budget = WINDOWS * seq_len if max_tokens is None else max_tokens
     held = {name: _longer(docs, seq_len, budget) for name, docs in heldout.items()}
     held = {name: docs for name, docs in held.items() if docs.ids}

@@ -1,7 +1,7 @@
 """Where a run comes from: the keys from a run back to its sources. Reads run.json and manifests, writes nothing."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mixlab.config import convert
 from mixlab.data.places import places
@@ -28,7 +28,7 @@ def lineage(run: Path, ws: Workspace) -> dict[str, Any]:
         facts["weights from"] = parent
     facts |= {"machine": {k: told.get(k) for k in ("host", "device", "threads", "attn_impl")}}
     steps = [{"what": what, "which": shown(fact), "state": ""} for what, fact in facts.items()]
-    corpora = told.get("corpora") or {}
+    corpora: dict[str, str] = told.get("corpora") or {}
     steps += [
         {"what": f"tokens of {s}", "which": f"{s}-{key}", "state": _state(ws.artefact("tokens", s, key))}
         for s, key in sorted(corpora.items())
@@ -74,5 +74,5 @@ def shown(fact: Any) -> str:
     'threads 2, host unknown'
     """
     if isinstance(fact, dict):
-        return ", ".join(f"{k} {shown(v)}" for k, v in fact.items())
+        return ", ".join(f"{k} {shown(v)}" for k, v in cast("dict[str, Any]", fact).items())
     return "unknown" if fact is None else f"{fact:.4g}" if isinstance(fact, float) else str(fact)

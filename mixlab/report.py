@@ -52,7 +52,7 @@ class Report:
     """arm, domain, tokens, mean, low, high, n."""
     samples: Sequence[Mapping[str, Any]] = ()
     lineage: Sequence[Mapping[str, str]] = ()
-    licences: Mapping[str, str] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: Sequence[str] = ()
     known: Sequence[str] = ()
     """Every source of the lab, the oldest first: what colours hang on."""
@@ -161,7 +161,7 @@ def _curves(ws: Workspace, arms: Sequence[Arm], sources: Sequence[str]) -> pd.Da
 def _samples(ws: Workspace, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """What the first runs of the first and the best arm wrote at the end: arm, prompt, output. Untrusted text."""
     best = min(arms, key=lambda a: a.rows[0]["bpb_macro"])
-    found = []
+    found: list[dict[str, Any]] = []
     for arm in dict.fromkeys([arms[0].name, best.name]):
         run = next(a.runs[0] for a in arms if a.name == arm)
         rows = [r for r in read_rows(ws.root / "runs" / run / "samples.jsonl") if r.get("prompt")]
@@ -180,4 +180,5 @@ def _lineage(ws: Workspace, row: Row) -> list[Mapping[str, str]]:
 
 def _licences(ws: Workspace, row: Row) -> dict[str, str]:
     plan = read_object(ws.root / "runs" / row["run_id"] / "plan.json")
-    return {d["source"]: d["licence"] or "unknown" for d in plan.get("draws") or []}
+    draws: list[dict[str, Any]] = plan.get("draws") or []
+    return {d["source"]: d["licence"] or "unknown" for d in draws}

@@ -108,7 +108,7 @@ def progress() -> Generator[Watcher]:
         yield Watcher(None)
         return
     told = (TextColumn("{task.description}", markup=False), BarColumn(BAR), TimeElapsedColumn(), TimeRemainingColumn())
-    streams = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    streams: list[Any] = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
     loggers, before = [h for h in streams if h.stream is sys.stderr], sys.stderr
     with Progress(*told, Rest(), console=Console(stderr=True), transient=True) as bars:
         for handler in loggers:
@@ -172,7 +172,7 @@ def corpora(found: Sequence[Any], *, as_json: bool) -> None:
     if as_json:
         print_json([{**{f: getattr(c, f) for f in c.__slots__}, "path": str(c.path)} for c in found])
         return
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for c in found:
         size = (f"{c.docs:,}", f"{c.bytes / 1e6:.2f}", f"{c.tokens:,}", c.heldout_docs)
         rows.append((c.source, *size, c.language, c.licence, _worst(c.dropped)))
@@ -215,7 +215,7 @@ def verdict(advice: Any, *, as_json: bool) -> None:
         told = {"runs": advice.runs, "left_out": advice.left_out, "notes": advice.notes}
         print_json({**json.loads(card.to_json()), **told})
         return
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for s, w in card.mixture.weights.items():
         low, high = card.indifference[s]
         rows.append((s, f"{w:.1%}", f"{low:.0%} to {high:.0%}"))

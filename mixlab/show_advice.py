@@ -13,7 +13,7 @@ def leaderboard(lines: Sequence[Any], metric: str, *, as_json: bool) -> None:
     if as_json:
         print_json([dataclasses.asdict(line) for line in lines])
         return
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for x in lines:
         behind = "default" if x.behind is None else f"{x.behind[0]:+.3f} to {x.behind[1]:+.3f}"
         figures = (x.spearman, x.kendall, x.top_quarter, x.decision_accuracy, x.coverage_80)
@@ -33,7 +33,7 @@ def ledger(rows: Sequence[Mapping[str, Any]], factor: float, *, as_json: bool) -
     if not rows:
         say("Nothing is written down yet: `mixlab recommend --save sweeps/mixture/x.yaml` does it.")
         return
-    told = []
+    told: list[tuple[Any, ...]] = []
     for r in rows:
         mix = " ".join(f"{s} {w:.0%}" for s, w in sorted(r["mixture"].items(), key=lambda kv: -kv[1]))
         band = f"{r['lo95']:+.4f} to {r['hi95']:+.4f}"
@@ -54,7 +54,7 @@ def sentences(told: Sequence[str], facts: Any, *, as_json: bool) -> None:
 
 def designs(told: Sequence[Any]) -> list[str]:
     """A sentence a design: what it costs and what it can be expected to find."""
-    lines = []
+    lines = list[str]()
     for p in told:
         d, price = p.design, f" ({priced(p.dollars)})" if p.dollars else ""
         size = "" if d.n_params is None else f" of {d.n_params / 1e6:g} M (rank agreement {d.agreement:.2f})"
@@ -71,7 +71,7 @@ def sensitivity(effects: Any, parts: Any, at: str, *, as_json: bool) -> None:
         print_json({"at": at, "effects": effects.to_dict("records"), "attribution": parts.to_dict("records")})
         return
     metrics = list(dict.fromkeys(effects["metric"]))
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for source, part in effects.groupby("source"):
         cells = {e.metric: _with_interval(e.change, e.lo, e.hi) for e in part.itertuples()}
         rows.append((source, *(cells[m] for m in metrics)))
@@ -87,7 +87,7 @@ def sensitivity(effects: Any, parts: Any, at: str, *, as_json: bool) -> None:
 
 def checked(told: Sequence[Any]) -> None:
     """Cross-validated figures of every method."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for c in told:
         cv, behind = c.cv, "default" if c.behind is None else f"{c.behind[0]:+.3f} to {c.behind[1]:+.3f}"
         shares = (cv.spearman, cv.kendall, cv.q2, cv.top_quarter_spearman, cv.decision_accuracy)
@@ -130,7 +130,7 @@ def rivals(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(list(rows))
         return
-    told = []
+    told: list[tuple[Any, ...]] = []
     for r in rows:
         mix = " ".join(f"{s} {w:.0%}" for s, w in sorted(r["weights"].items(), key=lambda kv: -kv[1]))
         gain = "" if r["gain"] is None else f"{r['gain']:+.4f}"

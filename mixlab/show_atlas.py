@@ -68,7 +68,7 @@ def audit(found: Any, alarms: pd.DataFrame, max_risk: float | None, *, as_json: 
         return
     told = found.rates[found.rates["docs"] >= MIN_DOCS]
     worst = told.sort_values("relative_risk", ascending=False, na_position="last").head(2 * SHOWN)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for r in records(worst):
         rate = f"{r['rate']:.1%} ({r['low']:.1%} to {r['high']:.1%})"
         risk = (

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mixlab import show
 from mixlab.errors import MissingError
@@ -82,7 +82,8 @@ def _task(t: dict[str, Any]) -> tuple[Any, ...]:
 def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json: bool) -> None:
     """All mixes of a lab or sweep on one score."""
     store, runs = Store.open(ws), _finished(ws, sweep)
-    scores: list[dict[str, Any]] = store.scores([r["run_id"] for r in runs], final=True).to_dict("records")
+    found = store.scores([r["run_id"] for r in runs], final=True).to_dict("records")
+    scores = cast("list[dict[str, Any]]", found)  # a frame's columns have names
     rows = [row for row in scores if row["task"] == task and row["metric"] == metric]
     if not rows:
         known = ", ".join(sorted({f"{row['task']} {row['metric']}" for row in scores})[:20])

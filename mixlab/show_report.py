@@ -155,7 +155,7 @@ def _curves(told: Report, drawn: Sequence[str]) -> str:
         return "<p>No live scores.</p>"
     curves: Any = told.curves.loc[told.curves["group"].isin(drawn)]
     wanted = [d for d in ("macro", *told.sources) if d in set(curves["domain"])]
-    figures = []
+    figures = list[str]()
     for i, domain in enumerate(wanted):
         chart: Any = charts_compare.bands(curves, domain, list(drawn), legend=i == 0)
         figures.append(_figure(chart.properties(width=560 if i == 0 else 250, height=260 if i == 0 else 170)))

@@ -41,9 +41,9 @@ class Progress:
     total: int
     done: int = 0
     cached: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict[str, str])
     """Run directory name -> why."""
-    running: dict[str, Running] = field(default_factory=dict)
+    running: dict[str, Running] = field(default_factory=dict[str, Running])
     """Run directory name -> how far it is."""
 
 
@@ -60,7 +60,7 @@ def rehearse_all(
 ) -> list[Rehearsal]:
     """What each run would be; prepares the data, and raises the first error of any run before one has cost anything."""
     corpora: dict[tuple[object, ...], Mapping[str, Corpus]] = {}
-    told = []
+    told = list[Rehearsal]()
     for spec in specs:
         pool = (
             spec.sources,

@@ -27,7 +27,7 @@ class Document:
     text: str
     url: str | None = None
     licence: str = "unknown"
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class Source:
     language: str = "en"
     paths: tuple[str, ...] = ()
     """kind files: paths or globs."""
-    packages: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict[str, str])
     """kind pypi: `name==version` -> sha256 of the wheel."""
     members: tuple[str, ...] = ()
     """kinds pypi and python: globs of the files inside the wheel or below the standard library that are documents."""
@@ -73,7 +73,7 @@ class Cleaning:
     """Which cleaning profile each source gets."""
 
     profile: str = "c4/tfds-3.1.0"
-    per_source: Mapping[str, str] = field(default_factory=dict)
+    per_source: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def profile_of(self, source: str) -> str:
         """The profile for `source`.
@@ -181,20 +181,20 @@ class Mixture:
 
     name: str = field(default="natural", metadata=COSMETIC)
     rule: Rule = "natural"
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
     tau: float = 1.0
     """rule temperature: weights ~ tokens^(1/tau)."""
     epochs: float = 4.0
     """rule unimax: no source is repeated more often than this."""
-    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     """rule weights: group -> weights inside it, which sum to 1. `weights`, and other groups, name it like a source."""
     to: "Mixture | None" = None
     t: float = 0.5
     """With `to`: 1 - t of this mixture and t of that one. What follows is done in this order."""
-    scale: Mapping[str, float] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict[str, float])
     """Source -> factor: as if it had so many times its tokens; the others keep their proportions."""
-    floors: Mapping[str, float] = field(default_factory=dict)
-    caps: Mapping[str, float] = field(default_factory=dict)
+    floors: Mapping[str, float] = field(default_factory=dict[str, float])
+    caps: Mapping[str, float] = field(default_factory=dict[str, float])
     """Source -> smallest and largest weight; those between their limits keep their proportions."""
 
     @property
@@ -275,11 +275,11 @@ class TrainSpec:
     """Ranges of steps, first and last, whose batches are not trained on: another run's skips, to replay it."""
     max_epochs: float = 4.0
     """A plan that would repeat a source more often than this is refused."""
-    unique_tokens: Mapping[str, int] = field(default_factory=dict)
+    unique_tokens: Mapping[str, int] = field(default_factory=dict[str, int])
     """Source -> tokens of it that the run may see: its first documents in the order of a hash of their ids."""
     target_tokens: int | None = None
     """Budget of the large run this one stands for: every source is cut down until it repeats here as it would there."""
-    target_sizes: Mapping[str, int] = field(default_factory=dict)
+    target_sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     """Source -> tokens that the large run has of it, where that is not what the lab has."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=COSMETIC)
     threads: int = field(default=1, metadata=COSMETIC)
@@ -351,9 +351,9 @@ class Corpus:
     vocab_size: int
     licence: str
     language: str
-    licences: Mapping[str, int] = field(default_factory=dict)
+    licences: Mapping[str, int] = field(default_factory=dict[str, int])
     """Licence -> training tokens under it; `dropped`: reason -> documents, over all stages."""
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -416,5 +416,5 @@ class Score:
     stderr: float | None = None
     n: int = 0
     higher_is_better: bool = False
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Raw sums: nats, bytes, tokens, docs."""

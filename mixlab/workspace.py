@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from filelock import FileLock
 
@@ -46,9 +46,9 @@ def canonical(spec: Any) -> Any:
         told = [f for f in dataclasses.fields(spec) if not f.metadata.get("cosmetic")]
         return {f.name: canonical(getattr(spec, f.name)) for f in told}
     if isinstance(spec, Mapping):
-        return {str(k): canonical(v) for k, v in spec.items()}
+        return {str(k): canonical(v) for k, v in cast("Mapping[Any, Any]", spec).items()}
     if isinstance(spec, list | tuple):
-        return [canonical(v) for v in spec]
+        return [canonical(v) for v in cast("list[Any]", spec)]
     if isinstance(spec, float):
         return round(spec, 9) if abs(spec) >= 1e-6 or not spec else float(f"{spec:.9e}")
     return str(spec) if isinstance(spec, Path) else spec
