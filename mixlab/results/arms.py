@@ -86,9 +86,10 @@ def arms_of(chosen: Sequence[Row], ws: Workspace) -> tuple[list[Arm], list[str]]
     found: dict[str, Arm] = {}
     for rows in groups.values():
         first = rows[0]
-        name = _named(dict(zip(differ["key"], differ[first["run_id"]], strict=True))) or str(first["mixture"])
+        run_id: str = first["run_id"]
+        name = _named(dict(zip(differ["key"], differ[run_id], strict=True))) or str(first["mixture"])
         name = f"{name} · {first['mixture']}" if name in found else name
-        name = f"{name} · {first['run_id'][-8:]}" if name in found else name
+        name = f"{name} · {run_id[-8:]}" if name in found else name
         found[name] = Arm(name=name, rows=tuple(sorted(rows, key=lambda r: r["seed"])))
     sources = sorted({s for r in chosen for s in r["bpb"]})
     return list(found.values()), [s for s in sources if len({_exam(r, s) for r in chosen}) == 1]
@@ -104,7 +105,7 @@ def _named(differ: Mapping[str, Any]) -> str:
     >>> _named({"phases": "[]"}), _named({"phases.long.mixture": "null", "phases.long.seq_len": "512"})
     ('one phase', 'long at length 512')
     """
-    said = []
+    said = list[str]()
     for key, value in differ.items():
         *_, phase, leaf = ("", *key.split("."))
         if not isinstance(value, str):
@@ -131,7 +132,7 @@ def against_first(
     held = documents_of(ws.root / "runs", [run for arm in arms for run in arm.runs])
     documents = {run: {s: d for s, d in by.items() if s in shared} for run, by in held.items()}
     told = [_restricted(r, shared) for r in rows]
-    found, said = [], []
+    found, said = list[Against](), list[str]()
     for arm in arms[1:]:
         try:
             both = compare_mixes(told, arms[0].runs[0], arm.runs[0], Evidence(documents=documents))

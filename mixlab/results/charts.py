@@ -114,14 +114,15 @@ def extremes(lines: pd.DataFrame, spans: int = SPANS) -> pd.DataFrame:
     Of lines with more than two points a span; spikes stay, and so do both ends and what is no number.
     """
     told: Any = lines.reset_index(drop=True)
-    kept = []
+    kept = list[int]()
     for _, line in told.groupby("run", sort=False):
         if len(line) <= 2 * spans:
             kept += list(line.index)
             continue
-        at: Any = pd.cut(line["tokens"], spans, labels=False)
+        tokens: pd.Series[float] = line["tokens"]
+        at = pd.cut(tokens, spans, labels=False)
         within = line["value"].dropna().groupby(at)
-        ends = [line["tokens"].idxmin(), line["tokens"].idxmax()]
+        ends: list[Any] = [tokens.idxmin(), tokens.idxmax()]
         missing = line.index[line["value"].isna()]
         kept += sorted(map(int, {*within.idxmin(), *within.idxmax(), *ends, *missing}))
     return told.loc[kept]

@@ -21,7 +21,7 @@ def effects(frame: pd.DataFrame, sources: Sequence[str]) -> alt.FacetChart:
     bars = alt.Chart(frame).mark_bar(opacity=0.85).encode(x=x, y=y, color=_colour(sources), tooltip=tips)
     spans = alt.Chart(frame).mark_rule(aria=False, color=MACRO_COLOUR, strokeWidth=2).encode(x="lo:Q", x2="hi:Q", y=y)
     zero = alt.Chart(frame).mark_rule(aria=False, color=MACRO_COLOUR, strokeDash=[2, 2]).encode(x=alt.datum(0))
-    best = frame.loc[frame["change"].idxmin()]
+    best = frame.iloc[frame["change"].argmin()]
     said = f"One more point of each source: {best['source']} lowers {best['metric']} most, by {-best['change']:.4f}"
     return (
         alt.LayerChart(data=frame, layer=[bars, spans, zero])
@@ -68,7 +68,8 @@ def attribution(frame: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
 
 def drift(frame: pd.DataFrame, sources: Sequence[str]) -> alt.Chart:
     """The best mix by the length of the run: areas of 100 %. `frame` is long: times, source, weight."""
-    first, last = (frame.loc[frame["times"] == t] for t in (frame["times"].min(), frame["times"].max()))
+    ends: tuple[float, float] = frame["times"].min(), frame["times"].max()
+    first, last = (frame.loc[frame["times"] == t] for t in ends)
     said = "; ".join(
         f"{s} from {a:.0%} to {b:.0%}" for s, a, b in zip(first["source"], first["weight"], last["weight"], strict=True)
     )

@@ -86,7 +86,8 @@ def measures(bars: pd.DataFrame, rule: str, now: float, moved: float | None, sen
     said += f"{'below' if sense == 'min' else 'above'} the threshold {now:g}"
     passes = frame.assign(verdict="passes", n=frame["passes"], under=0, over=frame["passes"])
     drops = frame.assign(verdict="dropped", n=frame["dropped"], under=frame["passes"], over=frame["docs"])
-    long = pd.concat([passes, drops]).loc[lambda rows: rows["n"] > 0, ["low", "high", "verdict", "n", "under", "over"]]
+    both = pd.concat([passes, drops])
+    long = both.loc[both["n"] > 0, ["low", "high", "verdict", "n", "under", "over"]]
     drawn = (
         alt.Chart(long)
         .mark_rect()

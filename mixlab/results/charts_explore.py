@@ -45,7 +45,7 @@ def ternary(placed: pd.DataFrame, corners: Sequence[str], score: str) -> alt.Lay
         .mark_point(filled=True, stroke=MACRO_COLOUR, strokeWidth=1)
         .encode(x=x, y=y, size=size, color=_loss(score), tooltip=tips)
     )
-    best = placed.loc[placed[score].idxmin()]
+    best = placed.iloc[placed[score].argmin()]
     where = ", ".join(f"{s} {best[f'w_{s}']:.0%}" for s in corners)
     said = f"{len(placed)} mixes of {', '.join(corners)}: lowest {named(score)} {best[score]:.3f} at {where}"
     return alt.LayerChart(layer=[triangle, *known, points]).properties(height=440, description=said)

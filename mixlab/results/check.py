@@ -72,7 +72,7 @@ def _lines(path: Path, key: tuple[str, ...] | None) -> Iterator[Problem]:
     seen: Counter[tuple[Any, ...]] = Counter()
     for number, line in enumerate(whole, 1):
         try:
-            row = json.loads(line) if line.strip() else {}
+            row: dict[str, Any] = json.loads(line) if line.strip() else {}
         except ValueError as e:
             yield Problem(path=path, what=f"line {number} is damaged: {e}", remedy="delete that line")
             continue

@@ -34,7 +34,7 @@ class Difference:
     """Pairs, or runs where they are not paired, or documents."""
     method: str
     """How it was compared, in words for a report."""
-    parts: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
     """Standard errors by kind of noise, where several are in `stderr`."""
 
     @property

@@ -50,7 +50,7 @@ def tasks_between(
         raise MissingError(f"there is no metric '{unknown[0]}' of items. Known: {', '.join(METRICS[:-2])}.")
     marks: Any = _marks(store, [*a, *b], metrics)  # pandas' stubs know no more of a frame than this
     seeds = _seeds(store)
-    lines = []
+    lines = list[dict[str, Any]]()
     for task, rows in marks.groupby("task"):
         if set(rows["run_id"]) != {*a, *b}:
             continue
@@ -109,7 +109,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
         for m, vs in finite.items()
     ]
     places.sort(key=lambda p: p["mean"] if lower_is_better else -p["mean"])
-    pairs = []
+    pairs = list[dict[str, Any]]()
     for one, other, d, p in all_pairs({m: mixes[m] for m in finite}):
         better = one if d.mean is not None and (d.mean < 0) == lower_is_better else other
         won = d.distinguishable and p is not None and p < ALPHA
@@ -130,7 +130,7 @@ def agreement(store: Store, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     scores: Any = store.scores(run_ids, final=True)
     macro = scores[scores["task"] == "bpb/macro"].groupby("run_id")["value"].last()
     both = macro.reindex(list(run_ids))
-    tasks, lines = scores[~scores["task"].str.startswith(ELSEWHERE)], []
+    tasks, lines = scores[~scores["task"].str.startswith(ELSEWHERE)], list[dict[str, Any]]()
     if len(run_ids) < 3 or both.isna().any():
         return []
     for (task, metric, _), rows in tasks.groupby(["task", "metric", "evals_key"]):
@@ -160,7 +160,7 @@ def checkpoint_noise(store: Store, run_ids: Sequence[str], tasks: Sequence[str],
     )
     longest: dict[str, dict[str, list[float]]] = {}
     for key, values in rows.groupby(["task", "run_id", "exam"])["value"]:
-        task, run, _ = map(str, key)  # pyright: ignore[reportArgumentType]  # pandas' stubs know no more of a key
+        task, run, _ = map(str, key)
         known = longest.setdefault(task, {})
         if len(values) > max(2, len(known.get(run, ()))):
             known[run] = values.to_list()

@@ -24,7 +24,8 @@ def evaluation_cost(run: Path) -> dict[str, float | None]:
     rows = read_rows(run / "scores.jsonl")
     exam = next((r.get("ts", 0.0) for r in rows if r.get("final") and r.get("task") == "bpb/macro"), None)
     for row in rows:
-        seconds, task = (row.get("detail") or {}).get("seconds"), row.get("task")
+        detail: dict[str, Any] = row.get("detail") or {}
+        seconds, task = detail.get("seconds"), row.get("task")
         key = (task, row.get("step"), bool(row.get("final")))
         if seconds is None or key in counted:
             continue
@@ -58,5 +59,6 @@ def _pairs(run: Path) -> list[tuple[int, Mapping[str, Any]]]:
 
 def _seconds(before: int, line: Mapping[str, Any]) -> float:
     """Seconds of the steps that a line sums up."""
-    rate = (line.get("m") or {}).get("tokens_per_s") or 0.0
+    logged: dict[str, float] = line.get("m") or {}
+    rate = logged.get("tokens_per_s") or 0.0
     return (line.get("tokens", 0) - before) / rate if rate else 0.0

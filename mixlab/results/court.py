@@ -217,7 +217,7 @@ def _judge(task: str, metric: str, runs_RC: np.ndarray, higher: bool, bpb: Seque
     rho = [_spearman(run * sign) for run in runs_RC] if runs_RC.shape[1] > 2 else []
     monotonicity = float(np.mean(rho)) if rho else None
     agreement = decision_accuracy(sign * runs_RC[:, -1], -np.asarray(bpb)) if len(runs_RC) > 1 else None
-    reasons = []
+    reasons = list[str]()
     if snr is not None and not snr >= LEAST_SNR:
         reasons.append(f"signal-to-noise {snr:.1f} is below {LEAST_SNR:g}")
     if monotonicity is not None and monotonicity < LEAST_MONOTONICITY:

@@ -48,7 +48,7 @@ def tables(ws: Workspace, folder: Path, runs: Sequence[str] | None, kind: str) -
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty: name a new folder.")
-    found = {}
+    found = dict[str, int]()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, query in TABLES.items():

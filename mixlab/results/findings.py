@@ -37,7 +37,7 @@ def _fits(ws: Workspace) -> tuple[Rows, Rows]:
 
     A verdict that no ledger tells of, as one of an older mixlab, is a fit too.
     """
-    fits, predictions = [], []
+    fits, predictions = Rows(), Rows()
     advice = [_of_ledger(line) for line in read_rows(ws.ledger) if line.get("fit")]
     verdict = read_object(ws.verdict)
     if verdict and mix_key(dig(verdict, "mixture", "weights")) not in {mix_key(a["weights"]) for a in advice}:
@@ -49,7 +49,7 @@ def _fits(ws: Workspace) -> tuple[Rows, Rows]:
         row = {"fit_id": fit_id, "run_ids": runs, **told["row"]}
         fits.append(row | {"params": json.dumps(told["about"], ensure_ascii=False, sort_keys=True)})
         for mixture, weights in (("recommended", told["weights"]), ("natural", told["natural"])):
-            one = told["one_run"].get(mixture) or {}
+            one: dict[str, Any] = told["one_run"].get(mixture) or {}
             about = {"fit_id": fit_id, "mix_id": mix_key(weights), "mixture": mixture}
             about |= {"mean": one.get("mean"), "lo": one.get("lo95"), "hi": one.get("hi95")}
             predictions.append({**about, "is_holdout": mix_key(weights) not in seen.values()})
@@ -67,7 +67,8 @@ def _mix_of(ws: Workspace, run: str) -> str | None:
 
 def _of_ledger(line: dict[str, Any]) -> dict[str, Any]:
     """What a line of the ledger tells of the fit behind it."""
-    fit, factors = line["fit"], line.get("factors") or {}
+    fit: dict[str, Any] = line["fit"]
+    factors: dict[str, Any] = line.get("factors") or {}
     row = {"target": ", ".join(factors), "method": fit.get("method"), "n_runs": len(fit.get("left_out") or {})}
     row |= {"r2_holdout": fit.get("r2"), "spearman_holdout": fit.get("spearman"), "mae_holdout": fit.get("mae")}
     told = {"row": {**row, "created_at": stamp(line.get("ts"))}, "about": line, "one_run": fit.get("one_run") or {}}

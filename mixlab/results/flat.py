@@ -5,8 +5,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+Json = Mapping[str, Any] | list[Any] | str | float | None
+"""What a JSON file may hold."""
 
-def flatten(value: Any, key: str = "") -> Iterator[dict[str, Any]]:
+
+def flatten(value: Json, key: str = "") -> Iterator[dict[str, Any]]:
     """A nested config as rows `key, value_text, value_num`; entries of a list are named by their `name`.
 
     >>> [row["key"] for row in flatten({"model": {"d_model": 64}, "sources": [{"name": "wiki", "kind": "pypi"}]})]
@@ -39,7 +42,7 @@ def digest(value: Any) -> str | None:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8] if value else None
 
 
-def dig(told: Any, *keys: str) -> Any:
+def dig(told: Json, *keys: str) -> Any:
     """The value below nested keys; None where a level is missing."""
     for key in keys:
         told = told.get(key) if isinstance(told, Mapping) else None

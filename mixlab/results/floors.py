@@ -17,7 +17,8 @@ def tasks_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     starts: dict[tuple[str, str, str], float | None] = {}
     for row in rows:
-        task, detail = str(row.get("task")), row.get("detail") or {}
+        task = str(row.get("task"))
+        detail: dict[str, Any] = row.get("detail") or {}
         if task.startswith(ELSEWHERE) or "floors" not in detail:
             continue
         key = (task, row["metric"], row["evals_key"])

@@ -21,12 +21,12 @@ def alike(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The largest set of finished, scored runs of one recipe, best first, and how many others were left out."""
     if runs.empty:
         return runs, 0
-    done = runs.loc[(runs["state"] == "finished") & runs["bpb_macro"].notna()]
+    done: pd.DataFrame = runs.loc[(runs["state"] == "finished") & runs["bpb_macro"].notna()]
     if done.empty:
         return done, 0
     counts: Any = done["recipe"].value_counts()
-    recipe = min(counts.index[counts == counts.max()])
-    used: Any = done.loc[done["recipe"] == recipe].sort_values(["bpb_macro", "run_id"], ignore_index=True)
+    recipe: str = min(counts.index[counts == counts.max()])
+    used = done.loc[done["recipe"] == recipe].sort_values(["bpb_macro", "run_id"], ignore_index=True)
     empty = [c for c in used.columns if str(c).startswith((SHARE, SCORE)) and used[c].isna().all()]
     used = used.drop(columns=empty)
     shares = [c for c in used.columns if str(c).startswith(SHARE)]
@@ -66,7 +66,7 @@ def ternary(runs: pd.DataFrame, corners: Sequence[str]) -> pd.DataFrame:
     """
     shares = runs[[f"{SHARE}{s}" for s in corners]].to_numpy(float)
     total = shares.sum(axis=1)
-    keep = total > 0
+    keep: np.ndarray = total > 0
     a = shares[keep] / total[keep, None]
     placed = runs.loc[keep].assign(x=a[:, 1] + a[:, 2] / 2, y=a[:, 2] * math.sqrt(3) / 2)
     return placed.assign(**{REST: np.clip(1 - total[keep], 0, 1)})
@@ -77,7 +77,7 @@ def parallel(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
 
     An axis goes from its least to its greatest value; one on which all agree puts them in the middle.
     """
-    parts = []
+    parts = list[pd.DataFrame]()
     for axis in axes:
         values: Any = runs[axis].astype(float)
         low, high = values.min(), values.max()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mixlab.results.flat import Json
 from mixlab.results.listing import read_object
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def metric_names(files: Sequence[Path]) -> list[str]:
     """
     found: set[str] = set()
     for file in files:
-        told = read_object(file.with_name("done.json")).get("metrics")
+        told: Json = read_object(file.with_name("done.json")).get("metrics")
         with suppress(FileNotFoundError):  # deleted just now
             found |= set(told) if isinstance(told, list) else names_in(file.read_bytes())
     known: dict[str, str] = {}
@@ -166,10 +167,10 @@ def names_in(text: bytes) -> set[str]:
 def _names(line: bytes) -> list[str]:
     """The names in one line; none in a line that is not whole."""
     try:
-        row = json.loads(line)
+        row: Json = json.loads(line)
     except ValueError:
         return []
-    told = row.get("m") if isinstance(row, dict) else None
+    told: Json = row.get("m") if isinstance(row, dict) else None
     return list(told) if isinstance(told, dict) else []
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from mixlab.alive import is_alive
 from mixlab.errors import ConfigError
+from mixlab.results.flat import Json, dig
 from mixlab.types import TrainSpec
 from mixlab.workspace import Workspace, read_json
 
@@ -56,17 +57,17 @@ def describe(path: Path) -> dict[str, Any]:
     told: dict[str, Any] = {"bpb_macro": scores.pop("macro", None), "bpb": scores}
     other = _last(rows, "loss") if files["run"].get("origin") else {}
     losses = {what: _number(row.get("value")) for what, row in other.items()}
-    unit = next(((row.get("detail") or {}).get("unit") for row in other.values()), None)
+    unit = next((dig(row, "detail", "unit") for row in other.values()), None)
     told |= {"loss_macro": losses.pop("macro", None), "loss": losses, "unit": unit}
     last = {**other, **last}
-    exams = {source: (row.get("detail") or {}).get("exam") for source, row in last.items()}
+    exams = {source: dig(row, "detail", "exam") for source, row in last.items()}
     return told_by(path, files) | told | {"evals_key": last.get("macro", {}).get("evals_key"), "exams": exams}
 
 
 def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """What `describe` tells but for the scores: by the objects in run.json, status.json, done.json and plan.json."""
     told, status, done, plan = (files[name] for name in ("run", "status", "done", "plan"))
-    mixture = told.get("mixture") or {}
+    mixture: dict[str, Any] = told.get("mixture") or {}
     started, heartbeat = _number(told.get("created_at")), _number(status.get("heartbeat"))
     return {
         "run_id": path.name,
@@ -80,7 +81,7 @@ def told_by(path: Path, files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "step": done.get("steps", status.get("step", 0)),
         "steps": done.get("steps", status.get("steps")),
         "tokens": done.get("tokens", status.get("tokens", 0)),
-        "origin": (told.get("origin") or {}).get("from"),
+        "origin": dig(told, "origin", "from"),
         "target_tokens": plan.get("tokens"),
         "tokens_per_s": _number(status.get("tokens_per_s")),
         "recipe": _recipe(told) if told else None,
@@ -124,8 +125,8 @@ def derive_state(status: dict[str, Any], is_done: bool, created_at: float | None
 
 def pace(run: Path) -> tuple[float, float]:
     """Tokens per second of the last logged step, and the median of all; alike below SLOW_LINES lines, 0 without any."""
-    speeds = [(row.get("m") or {}).get("tokens_per_s") for row in read_rows(run / "metrics.jsonl")]
-    known = [float(s) for s in speeds if s]
+    logged: list[dict[str, float]] = [row.get("m") or {} for row in read_rows(run / "metrics.jsonl")]
+    known = [float(s) for m in logged if (s := m.get("tokens_per_s"))]
     usual = statistics.median(known) if known else 0.0
     return (known[-1] if len(known) >= SLOW_LINES else usual), usual
 
@@ -139,12 +140,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    rows = []
+    rows = list[dict[str, Any]]()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row: Json = json.loads(line)
         except ValueError:
             if number < len(lines):
                 logger.warning("%s line %d is damaged and left out", path, number)
@@ -157,7 +158,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty if the file is missing, and, with a logged warning, if it is damaged."""
     try:
-        value = json.loads(path.read_bytes())
+        value: Json = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError as e:
@@ -192,10 +193,12 @@ def _recipe(told: dict[str, Any]) -> str:
     """8 hex digits over what a run was made with and of: corpora, model and training, without mixture and seed."""
     if "origin" in told:
         return str(told["origin"]["recipe"])
-    spec = told.get("spec") or {}
+    spec: dict[str, Any] = told.get("spec") or {}
+    asked: dict[str, Any] = spec.get("train") or {}
+    phases: list[Any] = spec.get("phases") or []
     cosmetic = {field.name for field in fields(TrainSpec) if field.metadata.get("cosmetic")}
-    train = {name: value for name, value in (spec.get("train") or {}).items() if name not in cosmetic}
-    made_of = [told.get("corpora"), spec.get("model"), train, *(spec.get("phases") or [])]
+    train = {name: value for name, value in asked.items() if name not in cosmetic}
+    made_of = [told.get("corpora"), spec.get("model"), train, *phases]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
 
 

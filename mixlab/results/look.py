@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from mixlab.results.flat import Json
 from mixlab.results.lines import LINES, PREFIX, lines_sql, literal
 from mixlab.results.listing import TERMINAL
 from mixlab.results.schema import LAB_TABLES, RUN_FILES, RUN_TABLES, VERSION, lab_rows, run_rows
@@ -124,7 +125,7 @@ def _rows(ws: Workspace, live: Sequence[Path], tables: Sequence[str]) -> dict[st
 
 def _stamp(run: Path) -> str:
     """Changes when a file of the run does: a hash over sizes, times of change and inodes."""
-    told = []
+    told = list[tuple[str, int, int, int]]()
     for name in RUN_FILES:
         try:
             stat = os.stat(f"{run}/{name}")  # noqa: PTH116  # ten times a run: a Path takes twice as long
@@ -136,10 +137,10 @@ def _stamp(run: Path) -> str:
 
 def _typed(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
     """The row's values as the schema wants them, None where a file held something else."""
-    return {field.name: _cast(row.get(field.name), field.type) for field in schema}
+    return {name: _cast(row.get(name), kind) for name, kind in zip(schema.names, schema.types, strict=True)}
 
 
-def _cast(value: Any, kind: pa.DataType) -> Any:
+def _cast(value: Json, kind: pa.DataType) -> Any:
     """The value as Arrow would take it, else None."""
     if value is None or pa.types.is_boolean(kind):
         return value if isinstance(value, bool) else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.results.compare import (
@@ -31,9 +32,9 @@ Run = Mapping[str, Any]
 class Evidence:
     """What runs' files hold beside their final scores."""
 
-    documents: Mapping[str, Mapping[str, Mapping[str, tuple[float, int]]]] = field(default_factory=dict)
+    documents: Mapping[str, Mapping[str, Mapping[str, tuple[float, int]]]] = field(default_factory=dict[str, Any])
     """Run -> source -> held-out document -> (nats, bytes) at the end of training."""
-    noise: Mapping[str, NoiseFloor] = field(default_factory=dict)
+    noise: Mapping[str, NoiseFloor] = field(default_factory=dict[str, NoiseFloor])
     """Source (or "macro") -> noise of training from the last checkpoints, where no mix has two seeds."""
 
 
@@ -67,7 +68,7 @@ def compare_mixes(rows: Sequence[Run], run_a: str, run_b: str, evidence: Evidenc
         a, b = [one], [other]
     elif len(common) >= 2:
         a, b = ([r for r in side if r["seed"] in common] for side in (a, b))
-    scores = []
+    scores = list[dict[str, Any]]()
     gone = [f"bpb/{task}: other held-out documents on the two sides, not compared" for task in moved]
     for task in (t for t in tasks if t not in moved):
         noise = noise_floor([[_value(r, task) for r in runs] for runs in like.values()]) or (
@@ -109,13 +110,13 @@ def documents_of(runs: Path, run_ids: Sequence[str]) -> dict[str, dict[str, dict
 def _documents(task: str, a: Sequence[Run], b: Sequence[Run], evidence: Evidence) -> Difference | None:
     """B minus A over held-out documents, nats averaged over the runs of a side; None if a run did not store them."""
     held = {r["run_id"]: evidence.documents.get(r["run_id"], {}) for r in (*a, *b)}
-    sources = sorted(set.intersection(*(set(h) for h in held.values())))
+    sources = sorted(set[str].intersection(*(set(h) for h in held.values())))
     if task != "macro":
         sources = [s for s in sources if s == task]
-    found = {}
+    found = dict[str, Difference]()
     for source in sources:
-        docs = sorted(set.intersection(*(set(h[source]) for h in held.values())))
-        nats = [
+        docs = sorted(set[str].intersection(*(set(h[source]) for h in held.values())))
+        nats: list[ArrayLike] = [
             np.mean([[held[r["run_id"]][source][d][0] for d in docs] for r in side], axis=0) if docs else []
             for side in (b, a)
         ]

@@ -200,7 +200,8 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
     params = [
         {"run_id": run_id, **param} for param in flatten(told.get("spec") or dig(told, "origin", "settings") or {})
     ]
-    draws = {draw["source"]: draw for draw in files["plan"].get("draws") or []}
+    drawn: list[dict[str, Any]] = files["plan"].get("draws") or []
+    draws = {draw["source"]: draw for draw in drawn}
     mix = [
         {
             "run_id": run_id,
@@ -222,6 +223,6 @@ def lab_rows(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
     return {table: [] for table in LAB_TABLES} | prepared(ws.root, LAB_TABLES["source"].names) | found(ws)
 
 
-def _total(flops: Any) -> float | None:
+def _total(flops: Mapping[str, Any] | float | None) -> float | None:
     """FLOPs as one number, whether written as a sum or in parts."""
     return flops.get("total") if isinstance(flops, Mapping) else flops

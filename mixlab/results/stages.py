@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mixlab.results.flat import dig
 from mixlab.results.listing import read_object
 from mixlab.workspace import MANIFEST
 
@@ -43,7 +44,7 @@ def _manifests(root: Path, stage: str) -> list[Told]:
 
     Searches for evaluation items share a key between policies: theirs is the whole name.
     """
-    found = []
+    found = list[Told]()
     for path in sorted((root / stage).glob(f"*/{MANIFEST}")):
         source, _, key = path.parent.name.rpartition("-")
         key = path.parent.name if stage == "contamination" else key
@@ -64,7 +65,7 @@ def _sources(told: dict[str, list[Told]], names: Sequence[str]) -> Rows:
     for raw in told["raw"]:
         urls.setdefault((raw["source"], raw.get("licence")), set()).add(raw.get("licence_url") or "")
     parents = {f"clean/{c['name']}": (c.get("made_of") or [None])[0] for c in told["clean"]}
-    rows = []
+    rows = Rows()
     for one in told["tokens"]:
         row = {name: one.get(name) for name in names}
         row |= {name: json.dumps(one.get(name) or {}) for name in ("dropped", "licences")}
@@ -113,7 +114,8 @@ def _reasons(told: Told) -> Rows:
         names = {"rule": "rule", "n_docs": "docs", "n_first_hit": "first", "n_only_hit": "only", "n_lines": "lines"}
         names |= {"sample_doc_ids": "sample"}
         return [{**about, **{column: rule.get(name) for column, name in names.items()}} for rule in rules]
-    docs, lines = told.get("dropped") or {}, told.get("lines_dropped") or {}
+    docs: dict[str, int] = told.get("dropped") or {}
+    lines: dict[str, int] = told.get("lines_dropped") or {}
     return [
         {**about, "rule": rule, "n_first_hit": docs.get(rule), "n_lines": lines.get(rule)}
         for rule in sorted({*docs, *lines})
@@ -122,23 +124,24 @@ def _reasons(told: Told) -> Rows:
 
 def _filtered(told: dict[str, list[Told]]) -> Rows:
     """The stages after cleaning; their seconds are those of all sources together, and no row's, but for the last."""
-    rows = []
+    rows = Rows()
 
     def add(stage: str, one: Told, source: str, **facts: Any) -> None:
         about = {"source": source, "key": one["key"], "stage": stage, "stage_idx": FILTERS[stage]}
         rows.append({**about, **facts})
 
     for one in (c for c in told["contamination"] if c.get("policy") != "report"):
-        for source, n in sorted((one.get("sources") or {}).items()):
+        for source, n in _by_source(one, "sources"):
             add("contamination", one, source, docs_in=n["docs_in"], docs_out=n["docs"])
     for one in told["dedup"]:
-        for source, n in sorted((one.get("per_source") or {}).items()):
+        for source, n in _by_source(one, "per_source"):
             add("dedup", one, source, docs_in=n["docs_in"], docs_out=n["docs_in"] - n["removed"])
     for one in told["spans"]:
-        for source, n in sorted((one.get("sources") or {}).items()):
+        for source, n in _by_source(one, "sources"):
             add("spans", one, source, docs_in=n["docs_in"], docs_out=n["docs"])
     for one in told["tokens"]:
-        held, met = one.get("heldout_docs") or 0, (one.get("dropped") or {}).get("contaminated", 0)
+        dropped: dict[str, int] = one.get("dropped") or {}
+        held, met = one.get("heldout_docs") or 0, dropped.get("contaminated", 0)
         sizes = {f"{what}_out": one.get(what) for what in ("docs", "bytes", "tokens")}
         if one.get("docs") is not None:
             sizes["docs_in"] = one["docs"] + held + met
@@ -149,13 +152,19 @@ def _filtered(told: dict[str, list[Told]]) -> Rows:
     return rows
 
 
+def _by_source(told: Told, name: str) -> list[tuple[str, Any]]:
+    """What an object in a manifest says of each source, in order of names."""
+    found: dict[str, Any] = told.get(name) or {}
+    return sorted(found.items())
+
+
 def _held_out(splits: Sequence[Told]) -> Rows:
     """Documents that were dropped as they hold held-out text; how many held-out ones they hold is not told."""
     return [
-        {"source": s, "key": told["key"], "task_id": "heldout", "n_docs": (told.get("contaminated") or {}).get(s, 0)}
+        {"source": s, "key": told["key"], "task_id": "heldout", "n_docs": dig(told, "contaminated", s) or 0}
         | {"n_items": n, "removed": True, "method": "n-grams of held-out documents, and near-duplicates of them"}
         for told in splits
-        for s, n in sorted((told.get("heldout") or {}).items())
+        for s, n in _by_source(told, "heldout")
     ]
 
 

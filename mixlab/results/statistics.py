@@ -167,7 +167,7 @@ def decision_accuracy(small: ArrayLike, target: ArrayLike) -> float:
 def decision_interval(small: ArrayLike, target: ArrayLike, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
     """The 95 % interval of decision accuracy: mixes are resampled, as their pairs are not independent."""
     x, y = np.asarray(small, np.float64), np.asarray(target, np.float64)
-    rng, found = generator(seed, "decision"), []
+    rng, found = generator(seed, "decision"), list[float]()
     for _ in range(draws):
         drawn = np.unique(rng.integers(0, len(x), len(x)), return_counts=True)
         i, j = np.triu_indices(len(drawn[0]), 1)

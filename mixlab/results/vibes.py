@@ -119,7 +119,7 @@ def text_of(name: str, prompt: str, temperature: float, samples: pd.DataFrame) -
 def votes(store: Store) -> pd.DataFrame:
     """Every vote that holds: run_a, step_a, run_b, step_b, prompt (8 hex), author, value (of run_a)."""
     rows = store.sql("SELECT run_id, key, value FROM annotation WHERE kind = ? ORDER BY run_id, key", [KIND])
-    told = []
+    told = list[dict[str, Any]]()
     for run, key, value in zip(rows["run_id"], rows["key"], rows["value"], strict=True):
         try:
             at = json.loads(key)
