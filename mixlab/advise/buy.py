@@ -84,7 +84,9 @@ def agreement_at(n_params: float) -> float:
     (0.73, 0.89)
     """
     sizes, shares = zip(*AGREEMENT, strict=True)
-    return float(np.interp(np.log(n_params), np.log(sizes), shares))
+    at: float = np.log(n_params)
+    known: np.ndarray = np.log(sizes)
+    return float(np.interp(at, known, shares))
 
 
 def next_runs(
@@ -104,7 +106,7 @@ def next_runs(
     for _ in range(batch):
         gains = cov / np.sqrt(np.diag(cov) + noise**2)  # column j: shift of the means per sd of what run j tells
         z = np.random.default_rng(0).standard_normal(64)
-        value = np.array([mean.min() - np.mean(np.min(mean + np.outer(z, g), axis=1)) for g in gains.T])
+        value = np.array([mean.min() - (mean + np.outer(z, g)).min(1).mean() for g in gains.T])
         value[chosen] = -np.inf
         j = int(value.argmax())
         chosen.append(j)
@@ -127,9 +129,9 @@ def power(
     Gaussian process per surface: a comparison of designs, not a promise. A design of small models sees the truth
     mixed with another surface, so that the two rank mixes alike as far as its `agreement` says.
     """
-    result = []
+    result = list[Power]()
     for design in designs:
-        regrets, decided = [], []
+        regrets, decided = list[float](), list[float]()
         for s in range(surfaces):
             rng = generator(s, "power")
             truth, seen = surface(rng), mixes(design.runs, s)

@@ -74,7 +74,7 @@ def has_skill(spearman: float, mixes: int) -> bool:
     """True if a rank correlation this high over left-out mixes has a chance below 5 % without any effect."""
     if abs(spearman) >= 1:  # -1 too: a left-out run lies above the mean of the others where it lies below theirs
         return spearman > 0
-    statistic = spearman * np.sqrt((mixes - 2) / (1 - spearman**2))
+    statistic: float = spearman * np.sqrt((mixes - 2) / (1 - spearman**2))
     return bool(student.sf(statistic, mixes - 2) < CHANCE)
 
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
-from scipy.optimize import minimize
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import OptimizeResult, minimize
 
 from mixlab.advise.surrogate import Surrogate
 
 Kind = Literal["gp", "ard", "warped"]
 
-DPOTRF, DPOTRI = get_lapack_funcs(("potrf", "potri"), dtype=np.float64)
 JITTER = 1e-10
 VARIANCE = (1e-3, 1e3)  # of the surface, in units of the (warped) metric's variance
 NOISE = (1e-6, 10.0)  # variance, same unit
@@ -79,9 +78,9 @@ def _train(weights: np.ndarray, y: np.ndarray, kind: Kind) -> Surrogate:
     starts = [np.r_[0.0, np.log(0.05), np.zeros(lengths), ([GAP_PRIOR[0]] if kind == "warped" else [])]]
     if kind == "gp":
         starts.append(np.random.RandomState(0).uniform(*np.log(np.array(bounds)).T))
-    found = [
-        minimize(_objective, x0, args=(z, y01, kind), jac=True, method="L-BFGS-B", bounds=np.log(bounds))
-        for x0 in starts
+    ln_bounds = np.log(bounds).tolist()
+    found: list[OptimizeResult] = [
+        minimize(_objective, x0, args=(z, y01, kind), jac=True, method="L-BFGS-B", bounds=ln_bounds) for x0 in starts
     ]
     theta = min(found, key=lambda r: r.fun).x
     t, _, warp = _warped(y, theta[-1] if kind == "warped" else None)
@@ -100,11 +99,9 @@ def _objective(theta: np.ndarray, z: np.ndarray, y01: np.ndarray, kind: Kind) ->
     noise = np.exp(theta[1])
     k = cov.copy()
     k[np.diag_indices(n)] += noise + JITTER
-    chol, info = DPOTRF(k, lower=1)
-    if info:
+    chol, inverse = _inverted(k)
+    if inverse is None:
         return NOT_POSITIVE, np.zeros_like(theta)
-    inverse, _ = DPOTRI(chol, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
     a = inverse @ t
     value = 0.5 * (t @ a) + np.log(np.diag(chol)).sum()
     slope = inverse - np.outer(a, a)
@@ -151,14 +148,21 @@ def _kernel(a: np.ndarray, b: np.ndarray, theta: np.ndarray) -> np.ndarray:
     return np.exp(theta[0] + np.minimum(half, 0.0))
 
 
+def _inverted(k: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Lower Cholesky factor of a covariance (n, n), and its inverse; None where it is not positive definite."""
+    factored: tuple[np.ndarray, int] = dpotrf(k, lower=1)
+    if factored[1]:
+        return factored[0], None
+    lower: np.ndarray = dpotri(factored[0], lower=1)[0]
+    return factored[0], np.tril(lower) + np.tril(lower, -1).T
+
+
 def _surface(z: np.ndarray, t: np.ndarray, warp: Warp, theta: np.ndarray) -> Surrogate:
     """The posterior at `theta`, in the metric's own unit (first order in the warp)."""
     n = len(t)
     noise = float(np.exp(theta[1]))
-    chol, info = DPOTRF(_kernel(z, z, theta) + (noise + JITTER) * np.eye(n), lower=1)
-    assert not info, "the optimiser left a covariance that is not positive definite"
-    inverse, _ = DPOTRI(chol, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    _, inverse = _inverted(_kernel(z, z, theta) + (noise + JITTER) * np.eye(n))
+    assert inverse is not None, "the optimiser left a covariance that is not positive definite"
     a = inverse @ t
 
     def predict(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

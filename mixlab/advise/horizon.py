@@ -136,7 +136,7 @@ def _scarce(law: Surrogate, room: np.ndarray, star: float) -> Surrogate:
 
 def words(steps: Sequence[Step], star: float = PUBLISHED.data) -> list[str]:
     """One sentence a horizon at one R_D*, and how far the optimum depends on that constant."""
-    said = []
+    said = list[str]()
     for s in (s for s in steps if s.star == star):
         if s.weights is None:
             said.append(f"{s.times:g}x ({s.tokens:,} tokens): the sources cannot fill it within the epochs allowed.")

@@ -8,6 +8,7 @@ figures: Huber on ln L, 12 random starts, L-BFGS-B with analytic gradients.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -24,6 +25,7 @@ FEW_STARTS = 2  # where the law is refitted for every fold; the best of them is 
 SOME_STARTS = 4  # of a fit to all runs: 360 runs of 7 sources take 4 CPU s and are foretold to 1e-4, from 2 to 3e-3
 LEAST = 1e-6  # floor of a weight
 SIZES = 2  # different model sizes below which nothing is learned of size; three are advised
+SETTINGS, EXACT = {"maxiter": 4000, "maxfun": 8000}, {"ftol": 1e-16, "gtol": 1e-12}  # of L-BFGS-B
 Columns = dict[str, np.ndarray]
 
 
@@ -80,13 +82,12 @@ def fit_joint(
     m, rng = w.shape[1], generator(0, "joint law")
     bounds = _bounds(m, additive)
 
-    def descend(x: np.ndarray, **options: float) -> OptimizeResult:
-        settings = {"maxiter": 4000, "maxfun": 8000, **options}
+    def descend(x: np.ndarray, settings: Any = SETTINGS) -> OptimizeResult:
         return minimize(_objective, x, (w, ln, additive), "L-BFGS-B", jac=True, bounds=bounds, options=settings)
 
     drawn = [np.clip(_start(rng, float(loss.min()), m, additive), *np.array(bounds).T) for _ in range(starts)]
     best = min((descend(x) for x in drawn), key=lambda r: float(r.fun))
-    return _law(best.x if starts <= FEW_STARTS else descend(best.x, ftol=1e-16, gtol=1e-12).x, m, additive)
+    return _law(best.x if starts <= FEW_STARTS else descend(best.x, SETTINGS | EXACT).x, m, additive)
 
 
 def train_joint(inputs: np.ndarray, y: np.ndarray, starts: int = FEW_STARTS) -> Surrogate:
@@ -147,8 +148,8 @@ def _objective(x: np.ndarray, w: np.ndarray, ln: Columns, additive: bool) -> tup
     of_data = np.exp(data_power * np.log(b) - beta * ln["d"])
     floor = np.exp(x[0])
     predicted = floor + 1 / total + of_size + of_data
-    r = np.log(predicted) - ln["y"]
-    size = np.abs(r)
+    r: np.ndarray = np.log(predicted) - ln["y"]
+    size: np.ndarray = np.abs(r)
     value = np.where(size <= HUBER, r * r / 2, HUBER * (size - HUBER / 2)).sum()
     slope = np.clip(r, -HUBER, HUBER) / predicted
     by_part = -(slope / total**2) @ part, -((slope / total**2) @ (part * ln["w"])) * powers

@@ -4,6 +4,7 @@ Reads tables, writes nothing. Laws: Hoffmann et al., arXiv 2203.15556; Muennigho
 from its public fit). Sizes in parameters, data in tokens, losses in nats per token, compute C = 6 N D.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -173,7 +174,7 @@ def star_interval(
     The constants of the base law stay as published. ConfigError below 8 finite runs.
     """
     n, d, u, y = _finite(params, tokens, unique, loss)
-    sizes = np.exp(np.linspace(np.log(0.5), np.log(50), 201))  # R_N*: coarser steps cost the profile a 1e-5
+    sizes = np.exp(np.linspace(math.log(0.5), math.log(50), 201))  # R_N*: coarser steps cost the profile a 1e-5
     errors = np.array([[_errors(replace(PUBLISHED, data=r, size=s), n, d, u, y) for s in sizes] for r in GRID])
     rng = generator(seed, "bootstrap")
     drawn = np.array([np.bincount(rng.integers(len(y), size=len(y)), minlength=len(y)) for _ in range(draws)])

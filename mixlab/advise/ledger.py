@@ -53,7 +53,7 @@ def settled(path: Path, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     `runs`: rows of `results.listing.list_runs`. Pairs are finished runs of the proposal's recipe and one seed, one of
     the proposed and one of the natural mix.
     """
-    result = []
+    result = list[dict[str, Any]]()
     for row in read_lines(path):
         like = [r for r in runs if r["state"] == "finished" and r["recipe"] == row["recipe"]]
         ours, plain = (_by_seed(like, row[mix], row["factors"]) for mix in ("mixture", "natural"))
@@ -84,7 +84,7 @@ def _by_seed(
     runs: Sequence[Mapping[str, Any]], mix: Mapping[str, float], factors: Mapping[str, float]
 ) -> dict[int, float]:
     """Seed -> objective of the runs of a mix that have every metric."""
-    found = {}
+    found = dict[int, float]()
     for r in runs:
         scores = {f"bpb_{s}": v for s, v in r["bpb"].items()}
         apart = sum(abs(r["weights"].get(s, 0.0) - mix.get(s, 0.0)) for s in {*r["weights"], *mix})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -130,10 +131,6 @@ def _descend(value: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, regi
         values = value(np.vstack([v, np.maximum(v + np.diag(forward), 0.0)]))
         return float(values[0]), (values[1:] - values[0]) / np.where(forward == 0, 1.0, forward)
 
-    rules = [{"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like}]
-    if len(region.sums):
-        both, ends = np.vstack([region.sums, -region.sums]), np.r_[region.least, -region.most]
-        rules.append({"type": "ineq", "fun": lambda v: both @ v - ends, "jac": lambda v: both})
     ends = [
         minimize(
             with_gradient,
@@ -141,7 +138,7 @@ def _descend(value: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, regi
             jac=True,
             method="SLSQP",
             bounds=list(zip(low, high, strict=True)),
-            constraints=rules,
+            constraints=_rules(region),
             options={"maxiter": 60},
         ).x
         for v in starts
@@ -150,6 +147,16 @@ def _descend(value: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, regi
     candidates = np.vstack([starts, *ends])
     candidates = candidates[region.holds(candidates)]
     return candidates[value(candidates).argmin()]
+
+
+def _rules(region: Region) -> Any:
+    """What SLSQP keeps to, in its words: shares sum to one, groups stay within their limits."""
+    rules: list[dict[str, str | Callable[[np.ndarray], Any]]]
+    rules = [{"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like}]
+    if len(region.sums):
+        both, ends = np.vstack([region.sums, -region.sums]), np.r_[region.least, -region.most]
+        rules.append({"type": "ineq", "fun": lambda v: both @ v - ends, "jac": lambda _: both})
+    return rules
 
 
 def _shadow_prices(
@@ -161,7 +168,7 @@ def _shadow_prices(
         return {}
     moved = v + STEP * np.eye(len(v))
     slope = (objective.raw(region.spread(moved))[0] - objective.raw(region.spread(v[None]))[0]) / STEP
-    prices = {}
+    prices = dict[str, float]()
     for i in np.flatnonzero(at_cap):
         for s in _members(region, np.arange(len(v)) == i):
             prices[s] = max(float(slope[free].mean() - slope[i]) / 100, 0.0)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.linear_model import RidgeCV
 
 from mixlab.advise.laws import effective_shares
+from mixlab.advise.regressors import ridge_cv
 from mixlab.advise.surrogate import Predict, Surrogate
 
 HUBER = 0.02  # nats
@@ -40,7 +40,7 @@ def _log_linear_starts(weights: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     """One from ridge on the logarithm above a guessed floor, one at random, to find that both end alike."""
     rng = np.random.RandomState(0)
     floor = 0.9 * y.min()
-    ridge = RidgeCV(alphas=np.logspace(-3, 2, 10), fit_intercept=False)
+    ridge = ridge_cv(np.logspace(-3, 2, 10), fit_intercept=False)
     t = ridge.fit(weights, np.log(np.maximum(y - floor, 1e-3))).coef_
     other = math.log(rng.uniform(0.3, 0.98) * y.min())
     return [np.r_[math.log(floor), t], np.r_[other, rng.uniform(-1, 0.5, weights.shape[1])]]

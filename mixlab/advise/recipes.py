@@ -28,7 +28,7 @@ def regmix_model(weights: np.ndarray, loss: np.ndarray, seen: np.ndarray, seen_l
     params |= {"learning_rate": 0.01, "verbosity": -1, "num_threads": 1, "deterministic": True}
     train = lightgbm.Dataset(weights, loss)
     stop = [lightgbm.early_stopping(PATIENCE, verbose=False)]
-    return lightgbm.train(params, train, TREES, valid_sets=[train.create_valid(seen, seen_loss)], callbacks=stop)
+    return lightgbm.train(params, train, TREES, valid_sets=[train.create_valid(seen, seen_loss)], callbacks=stop)  # pyright: ignore[reportUnknownMemberType]  # a callback is a bare Callable to it
 
 
 def regmix_optimum(model: lightgbm.Booster, prior: ArrayLike) -> np.ndarray:
@@ -63,7 +63,7 @@ def autoscale_laws(table: pd.DataFrame, average: str = "ppl_average") -> dict[st
     bases = [y for domain, _, y in told if not domain]
     if len(bases) != 1:
         raise ConfigError(f"AutoScale compares every run with one base run; the table has {len(bases)}.")
-    found = {}
+    found = dict[str, tuple[float, float, float]]()
     for name in dict.fromkeys(domain for domain, _, _ in told if domain):
         points = {x: y / bases[0] for domain, x, y in told if domain == name}
         if len(points) != 2:

@@ -29,8 +29,8 @@ class Group:
 class Limits:
     """What a mix must keep to, by source name."""
 
-    floors: Mapping[str, float] = field(default_factory=dict)
-    caps: Mapping[str, float] = field(default_factory=dict)
+    floors: Mapping[str, float] = field(default_factory=dict[str, float])
+    caps: Mapping[str, float] = field(default_factory=dict[str, float])
     groups: tuple[Group, ...] = ()
     frozen: tuple[Mapping[str, float], ...] = ()
     """Sub-mixes: proportions (they need not sum to one) of sources that move together."""
@@ -130,7 +130,7 @@ def _blocks(sources: Sequence[str], frozen: Sequence[Mapping[str, float]]) -> np
     for s in taken:
         if taken.count(s) > 1:
             raise ConfigError(f"source '{s}' is in two frozen sub-mixes. Leave it in one of them.")
-    rows = []
+    rows = list[np.ndarray]()
     for sub in frozen:
         shares = np.array([sub.get(s, 0.0) for s in sources], float)
         if (shares < 0).any() or shares.sum() <= 0:
@@ -178,7 +178,7 @@ def _middle(
         b_eq=[1.0],
         bounds=[*[(0, 1)] * k, (0, 1)],
     )
-    if found.status != 0:
+    if found.x is None or found.status != 0:
         told = "; ".join(f"{' + '.join(g.sources)} from {g.least:.4g} to {g.most:.4g}" for g in groups)
         raise PlanError(
             f"no mixture keeps both the floors and caps of the sources and the sums of the groups ({told}). "

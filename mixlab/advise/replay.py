@@ -57,7 +57,7 @@ def leaderboard(
     for m in methods:
         if m not in METHODS:
             raise ConfigError(f"there is no fitting method '{m}'.{nearest(m, METHODS)}")
-    lines = []
+    lines = list[Line]()
     for n in sorted({min(n, len(tables.train)) for n in sizes}):
         picks = [np.random.RandomState(FIRST_SEED + r).permutation(len(tables.train))[:n] for r in range(subsets)]
         named = dict.fromkeys([DEFAULT, *methods])
@@ -72,9 +72,10 @@ def _judged(
     fits: Mapping[str, Sequence[Fit]], n: int, size: str | None, unseen: pd.DataFrame, metric: str, noise: float
 ) -> list[Line]:
     """One line a method, on the unseen mixes that have a value."""
-    unseen = unseen.loc[np.isfinite(unseen[metric].to_numpy(float))]
+    told: np.ndarray = unseen[metric].to_numpy(float)
+    unseen = unseen.loc[np.isfinite(told)]
     weights = unseen[[PREFIX + s for s in fits[DEFAULT][0].sources]].to_numpy(float)
-    truth, lines = unseen[metric].to_numpy(float), []
+    truth, lines = unseen[metric].to_numpy(float), list[Line]()
     guessed = {m: [f.predict(weights) for f in told] for m, told in fits.items()}
     best = [mean for mean, _ in guessed[DEFAULT]]
     for m, predictions in guessed.items():

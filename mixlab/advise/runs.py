@@ -190,7 +190,7 @@ def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row]
         raise MissingError("no finished run to learn from yet: `mixlab demo` or `mixlab sweep NAME` makes some.")
     recipe, _ = Counter(r["recipe"] for r in done).most_common(1)[0]
     used = [r for r in done if r["recipe"] == recipe]
-    notes = []
+    notes = list[str]()
     if len(ended) > len(done):
         notes.append(f"{len(ended) - len(done)} finished runs have no score (diverged) and were left out.")
     mine, others = set(used[0]["weights"]), [r for r in done if r["recipe"] != recipe]
@@ -204,7 +204,7 @@ def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row]
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """A row a run: `w_<source>` (share of training tokens), `bpb_<source>` (or `loss_<what>`), `seed`."""
-    told = []
+    told = list[dict[str, Any]]()
     for r in sorted(rows, key=lambda r: r["run_id"]):  # not by age: same runs, same advice
         weights = {f"{PREFIX}{s}": w for s, w in sorted(r["weights"].items())}
         told.append({"run_id": r["run_id"], "seed": r["seed"], **weights, **scores_of(r)})
@@ -230,7 +230,7 @@ def facts_of(ws: Workspace, run_id: str) -> Facts:
     """Sources, licences and size of a run, from its own files and the manifests of its corpora."""
     out = ws.root / "runs" / run_id
     plan, run = read_json(out / "plan.json"), read_json(out / "run.json")
-    licences = {}
+    licences = dict[str, tuple[str, ...]]()
     for d in plan["draws"]:
         manifest = ws.artefact("tokens", d["source"], run["corpora"].get(d["source"], "")) / "manifest.json"
         told = read_json(manifest).get("licences") if manifest.exists() else None
@@ -255,7 +255,7 @@ def save(path: Path, weights: Mapping[str, float], why: str) -> None:
 
 def metrics_of(used: Sequence[Row], asked: Sequence[str]) -> list[str]:
     """Columns of the table that the asked names mean; none asked: all. ConfigError: an unknown name."""
-    known, found = sorted(scores_of(used[0])), []
+    known, found = sorted(scores_of(used[0])), list[str]()
     kind = known[0].partition("_")[0] if known else "bpb"
     for name in asked:
         column = name.replace("/", "_") if name.startswith(kind) else f"{kind}_{name}"

@@ -78,7 +78,7 @@ def rank_agreement(table: pd.DataFrame, metric: str) -> tuple[Agreement, ...]:
         if column not in table.columns:
             raise ConfigError(f"the table of runs has no column '{column}'.{nearest(column, map(str, table.columns))}")
     means = pd.DataFrame(_by_mix(table, metric).unstack("n_params"))
-    found = []
+    found = list[Agreement]()
     for small, large in combinations(sorted(float(c) for c in means.columns), 2):
         both = means[[small, large]].dropna().to_numpy(float)
         if len(both) < FEWEST:
@@ -124,7 +124,7 @@ def _warnings(
     table: pd.DataFrame, agreements: Sequence[Agreement], with_largest: float | None, n_params: float
 ) -> tuple[str, ...]:
     last, sizes = agreements[-1], np.unique(_values(table, "n_params"))
-    found = []
+    found = list[str]()
     if len(sizes) < ADVISED:
         found.append(f"{len(sizes)} sizes: a law of size asks for {ADVISED}; the exponent is a guess.")
     if last.lo < HOLDS:

@@ -34,7 +34,7 @@ class Tables:
     """Rows of either file whose id the other one lacks: they are in no frame."""
     is_parted: bool = False
     """True if `test` has files of its own, with ids of its own."""
-    larger: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    larger: Mapping[str, pd.DataFrame] = field(default_factory=dict[str, pd.DataFrame])
     """Size in the file's name, such as 60m -> runs of that size, where the folder has test files of others than the
     runs to learn from. Their scores cannot be set beside those of `test`; ranks can."""
 
@@ -48,7 +48,7 @@ class Arrival:
     """Source -> share of training tokens, as told: they need not sum to 1."""
     scores: Mapping[str, float]
     """Metric, in the table's own words -> value; one that is missing or not finite is left out."""
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """What else the table says of how it was made."""
     state: str = "finished"
     seed: int = 0
@@ -86,9 +86,9 @@ def arrivals(told: Tables) -> list[Arrival]:
     """All runs of the tables, in both parts, as runs that were trained elsewhere."""
     both = pd.concat([told.train, told.test])
     weights = [str(c) for c in both.columns if str(c).startswith(PREFIX)]
-    found = []
+    found = list[Arrival]()
     parts = ["train"] * len(told.train) + ["test"] * len(told.test)
-    rows: list[dict[str, Any]] = both.to_dict("records")
+    rows: list[dict[Any, Any]] = both.to_dict("records")
     for part, name, row in zip(parts, both.index, rows, strict=True):
         scores = {m: float(row[m]) for m in told.metrics if np.isfinite(row[m])}
         mix = {c.removeprefix(PREFIX): float(row[c]) for c in weights}
@@ -167,7 +167,7 @@ def _joined(mixes: Path, scores: Path) -> Tables:
 def _table(path: Path) -> pd.DataFrame:
     """The file, but for columns without a name: row numbers that pandas wrote."""
     try:
-        return pd.read_csv(path, usecols=lambda name: not name.startswith("Unnamed: "))
+        return pd.read_csv(path, usecols=lambda name: not str(name).startswith("Unnamed: "))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is no CSV that can be read: {e}. It wants a header and one line a run.") from e
 
@@ -205,10 +205,9 @@ def _is_number(path: Path, frame: Any, column: str) -> bool:
     raise cell_error(path, row + 2, column, frame[column].iloc[row], "a number, or nothing where there is none")
 
 
-def _numbers(column: Any) -> np.ndarray:
+def _numbers(column: pd.Series) -> np.ndarray:
     """The column's numbers, NaN where a cell holds none."""
-    told: Any = pd.to_numeric(column, errors="coerce")
-    return told.to_numpy(float)
+    return pd.to_numeric(column, errors="coerce").to_numpy(float)
 
 
 def cell_error(path: Path, line: int, column: str, value: Any, possible: str) -> ConfigError:

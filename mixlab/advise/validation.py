@@ -94,7 +94,7 @@ def left_out(
     """
     groups = groups_of(inputs) if groups is None else groups
     mixes = int(groups.max()) + 1
-    result = []
+    result = list[LeftOut]()
     for r in range(1 if mixes < single_below else repeats):
         folds = np.arange(mixes) if mixes < single_below else generator(0, "folds", r).permutation(mixes) % FOLDS
         fold = folds[groups]

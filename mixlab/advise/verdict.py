@@ -37,9 +37,9 @@ class Wish:
     """What a recommendation is asked to do; the defaults ask for the least mean of the metrics."""
 
     limits: Limits = field(default_factory=Limits)
-    importance: Mapping[str, float] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict[str, float])
     """Metric -> what it counts, default 1."""
-    ceilings: Mapping[str, float] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict[str, float])
     """Metric -> value its prediction may not pass."""
     higher_is_better: tuple[str, ...] = ()
     standardise: bool = False
@@ -177,7 +177,8 @@ def _complete_rows(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.Data
             known = [str(c) for c in table.columns if not str(c).startswith(PREFIX)]
             raise ConfigError(f"the table of runs has no metric '{metric}'.{nearest(metric, known)}")
     columns = [*metrics, *(PREFIX + s for s in sources_of(table))]
-    kept = table.loc[np.isfinite(table[columns].to_numpy(float)).all(1)]
+    is_whole: np.ndarray = np.all(np.isfinite(table[columns].to_numpy(float)), axis=1)
+    kept = table.loc[is_whole]
     return kept, len(table) - len(kept)
 
 
@@ -199,7 +200,7 @@ def _one_run(objective: Objective, mix: np.ndarray, noise: float | None) -> Esti
 
 
 def _per_metric(objective: Objective, mix: np.ndarray, home: np.ndarray) -> tuple[MetricVerdict, ...]:
-    result = []
+    result = list[MetricVerdict]()
     for f in objective.fits:
         both = np.vstack([mix, home])
         mean, _ = f.predict(both)
@@ -224,7 +225,7 @@ def _opinion(other: Objective, method: str, mix: np.ndarray, home: np.ndarray, r
 def _warnings(objective: Objective, mix: np.ndarray, caps: np.ndarray, card: Verdict, dropped: int) -> tuple[str, ...]:
     """What weakens the advice, worst first."""
     sources, seen, mixes = objective.sources, objective.fits[0].weights, card.n_mixes
-    found = []
+    found = list[str]()
     if mixes < ADVISED_RUNS * len(sources):
         found.append(
             f"Few runs: {mixes} mixes for {len(sources)} sources; {ADVISED_RUNS * len(sources)} are advised. "

@@ -56,7 +56,7 @@ class CapturedStep:
         self._ahead = self._launch(step + 1) if is_free else None
         meanwhile()
         is_done.synchronize()
-        return told.tolist()
+        return told.numpy(force=True).tolist()
 
     def forget(self) -> None:
         """Makes the next steps run launch by launch again: what the graph has written down is no longer there."""

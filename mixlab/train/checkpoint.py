@@ -77,7 +77,7 @@ def load_checkpoint(
     path = out / NAME
     if not path.exists():
         return None
-    state = read_json(path / "state.json") if (path / "state.json").exists() else {}
+    state: dict[str, Any] = read_json(path / "state.json") if (path / "state.json").exists() else {}
     if state.get("run_key") != run_key or state.get("format") != FORMAT:
         raise ConfigError(
             f"{path} belongs to run key {state.get('run_key')} (format {state.get('format')}), not to {run_key} "

@@ -43,12 +43,12 @@ def group_dro(proxy: MPT, reference: MPT, loader: Loader, spec: TrainSpec) -> Gr
     for step in range(loader.steps):
         set_lr(optimizer, learning_rate(spec, step * per_step, loader.plan.tokens))
         ids_BT, source_B = loader.batch(step)
-        parts = {s: torch.from_numpy(ids_BT[source_B == s]) for s in np.unique(source_B).tolist()}
+        parts = {s: torch.as_tensor(ids_BT[source_B == s]) for s in np.unique(source_B).tolist()}
         weights = _moved(weights, {s: _excess(proxy, reference, part) for s, part in parts.items()})
         loss = torch.zeros(())
         for s, part in parts.items():
             loss = loss + float(weights[s]) * proxy.losses(part)[0]
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(proxy.parameters(), spec.grad_clip or float("inf"))
         apply_step(optimizer, (~torch.isfinite(loss)).float(), 0.0)
         trace.append(weights.tolist())

@@ -73,7 +73,7 @@ def documents(loader: Batches, step: int, ranks: Ranks) -> Tensor:
     doc_ids = getattr(loader, "doc_ids", None)
     if doc_ids is None:
         raise ConfigError("model.attn_uses_sequence_id=true needs a loader with `doc_ids`; this one has none.")
-    return torch.from_numpy(rows_of(doc_ids, step, ranks))
+    return torch.as_tensor(rows_of(doc_ids, step, ranks))
 
 
 def accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, step: int, ranks: Ranks) -> Tensor:
@@ -83,15 +83,14 @@ def accumulate(model: MPT, loader: Batches, spec: TrainSpec, ids_BT: Tensor, ste
         rows = max(1, spec.micro_batch_tokens // ids_BT.shape[1])
     docs_BT = documents(loader, step, ranks).to(model.device) if model.spec.attn_uses_sequence_id else None
     mean = torch.zeros((), device=model.device)
-    for i, part_BT in enumerate(ids_BT.to(model.device).split(rows)):
+    for i, part_BT in enumerate(torch.split(ids_BT.to(model.device), rows)):
         if model.spec.resid_pdrop:
-            torch.manual_seed(
-                seed_of(model.seed, "dropout", step, i, ranks.rank)
-            )  # so that a resumed run drops the same units
+            seed = seed_of(model.seed, "dropout", step, i, ranks.rank)  # so that a resumed run drops the same units
+            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]  # torch does not type its arguments
         docs = None if docs_BT is None else docs_BT[i * rows : (i + 1) * rows]
         with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
             loss, nats = model.losses(part_BT, docs, spec.z_loss)
         share = len(part_BT) / len(ids_BT)
-        (loss * share).backward()
+        torch.autograd.backward(loss * share)
         mean += nats.detach() * share
     return mean

@@ -67,7 +67,7 @@ class Guard:
     def state(self) -> dict[str, Any]:
         """What a resumed guard needs, as JSON: exact, since JSON's numbers are doubles."""
         n = int(self.count)
-        return {"recent": self.recent_2W[:, WINDOW - n :].tolist()}
+        return {"recent": self.recent_2W[:, WINDOW - n :].numpy(force=True).tolist()}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""

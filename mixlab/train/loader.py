@@ -156,7 +156,7 @@ class _Part:
 
 def _parts(plan: Plan, batch_tokens: int) -> list[_Part]:
     """The phases with their orders; a source goes on where the last phase of this sequence length left it."""
-    source, parts, begin, first = order(plan), [], 0, 0
+    source, parts, begin, first = order(plan), list[_Part](), 0, 0
     drawn: dict[int, np.ndarray] = {}  # T -> sequences of each source so far
     for phase in plan.phases:
         here = source[begin : begin + phase.sequences]

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -201,7 +202,7 @@ def _train_step(run: _Run, step: int) -> tuple[float, float, bool]:
         told = run.captured(step, is_free=_is_free(run, step + 1), meanwhile=lambda: _copy(run, step + 1))
     else:
         set_lr(run.optimizer, _rate(run, step))
-        told = _update(run, _fetch(run, step), step).tolist()
+        told = _update(run, _fetch(run, step), step).numpy(force=True).tolist()
     run.book.record(told[0], _rate(run, step), told[1], time.perf_counter() - began, is_dropped=bool(told[2]))
     return told[0], told[1], bool(told[2])
 
@@ -217,8 +218,8 @@ def _captured(run: _Run) -> CapturedStep | None:
     varies = spec.resid_pdrop or spec.attn_uses_sequence_id or not isinstance(run.optimizer, torch.optim.AdamW)
     if run.model.device.type != "cuda" or run.ranks.ranks > 1 or varies:
         return None
-    fetch, prepare = (lambda step: _fetch(run, step)), (lambda step: set_lr(run.optimizer, _rate(run, step)))
-    return CapturedStep(lambda ids_BT: _update(run, ids_BT, 0), fetch, prepare, run.loader.steps)
+    do, fetch = partial(_update, run, step=0), partial(_fetch, run)
+    return CapturedStep(do, fetch, lambda step: set_lr(run.optimizer, _rate(run, step)), run.loader.steps)
 
 
 def _rate(run: _Run, step: int) -> float:
@@ -238,7 +239,7 @@ def _is_free(run: _Run, step: int) -> bool:
 
 def _fetch(run: _Run, step: int) -> Tensor:
     """This rank's token ids of a step, (B, T), on the host."""
-    return torch.from_numpy(checked(rows_of(run.loader.batch, step, run.ranks)[0], run.model))
+    return torch.as_tensor(checked(rows_of(run.loader.batch, step, run.ranks)[0], run.model))
 
 
 def _update(run: _Run, ids_BT: Tensor, step: int) -> Tensor:

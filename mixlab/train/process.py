@@ -58,7 +58,7 @@ def until_sigterm() -> Generator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.set())
     try:
         yield came.is_set
     finally:

@@ -32,14 +32,14 @@ class Ranks:
     def wait(self) -> None:
         """Returns once every rank has come here."""
         if self.ranks > 1:
-            dist.barrier()
+            dist.barrier()  # pyright: ignore[reportUnknownMemberType]  # torch does not type its arguments
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """True on every rank if it is true on one."""
         if self.ranks == 1:
             return flag
         told = torch.tensor(float(flag), device=device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
+        dist.all_reduce(told, dist.ReduceOp.MAX)  # pyright: ignore[reportUnknownMemberType]  # torch does not type its arguments
         return bool(told.item())
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class Ranks:
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         flat = torch.cat([*(g.flatten() for g in grads), loss.reshape(1).to(grads[0].dtype)]) * rows
         flat = torch.cat((flat, flat.new_tensor([float(rows)])))
-        dist.all_reduce(flat)
+        dist.all_reduce(flat)  # pyright: ignore[reportUnknownMemberType]  # torch does not type its arguments
         flat /= flat[-1].clone()
         done = 0
         for g in grads:

@@ -85,7 +85,7 @@ def train_stacked(
             began = time.perf_counter()
             if do is None:
                 set_rate(step)
-            told_K3: Any = do(step) if do else stack.step(_fetch(loaders, step)).tolist()
+            told_K3: Any = do(step) if do else stack.step(_fetch(loaders, step)).numpy(force=True).tolist()
             seconds = time.perf_counter() - began
             for k, (loss, norm, is_bad) in enumerate(told_K3):
                 if why[k] is not None:
@@ -117,8 +117,8 @@ class Stack:
         self.frozen_K = torch.zeros(self.members, device=device)
         self.lr = torch.zeros((), device=device)
         self.guards = [Guard(device) for _ in models]
-        self.block: Callable[..., Tensor] = torch.compile(self._block, dynamic=False) if spec.compile else self._block
-        self.adamw: Callable[..., None] = torch.compile(_adamw, dynamic=False) if spec.compile else _adamw
+        self.block: Callable[..., Tensor] = torch.compile(self._block, dynamic=False) if spec.compile else self._block  # pyright: ignore[reportUnknownMemberType]  # its backend is a bare Callable
+        self.adamw: Callable[..., None] = torch.compile(_adamw, dynamic=False) if spec.compile else _adamw  # pyright: ignore[reportUnknownMemberType]  # its backend is a bare Callable
         self._kept: Any = None
 
     def step(self, ids_KBT: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class Stack:
         weights = list(self.weights.values())
         grads = torch.autograd.grad(loss_K.sum(), weights)
         with torch.no_grad():
-            norm_K = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
+            norm_K = _length(torch.stack([_length(g.flatten(1), 1) for g in grads]), 0)
             bad_K = torch.stack([g.judge(nats_K[k], norm_K[k]) for k, g in enumerate(self.guards)])
             keep_K = (1 - bad_K) * (1 - self.frozen_K)
             self.done_K += keep_K
@@ -155,7 +155,7 @@ class Stack:
         if x_KMD.device.type == "cuda":
             targets_KM = pad(ids_KBT[:, :, 1:], (0, 1), value=NO_TARGET).flatten(1)
         else:
-            x_KMD, targets_KM = x_KMD.unflatten(1, (b, t))[:, :, :-1].flatten(1, 2), ids_KBT[:, :, 1:].flatten(1)
+            x_KMD, targets_KM = torch.unflatten(x_KMD, 1, (b, t))[:, :, :-1].flatten(1, 2), ids_KBT[:, :, 1:].flatten(1)
         scale = 1.0 if model.logit_scale is None else model.logit_scale
         both = [
             cross_entropy(x_MD, wte_VD, targets_M, scale=scale, z_loss=self.spec.z_loss)
@@ -188,6 +188,11 @@ def _norm(x_KMD: Tensor, weight_KD: Tensor, eps: float) -> Tensor:
         return layer_norm(x_KMD.to(dtype), x_KMD.shape[-1:], eps=eps) * weight_KD[:, None].to(dtype)
 
 
+def _length(x: Any, dim: int) -> Tensor:
+    """The 2-norm along a dimension (torch's own is untyped)."""
+    return x.norm(dim=dim)
+
+
 def _adamw(
     w: Tensor,
     grad: Tensor,
@@ -212,7 +217,7 @@ def _adamw(
 
 def _fetch(loaders: Sequence[Batches], step: int) -> Tensor:
     """Every member's token ids of a step, (K, B, T), on the host."""
-    return torch.stack([torch.from_numpy(loader.batch(step)[0]) for loader in loaders])
+    return torch.stack([torch.as_tensor(loader.batch(step)[0]) for loader in loaders])
 
 
 def _save(book: Logbook, model: MPT, loader: Batches, guard: Guard, run_key: str) -> None:
