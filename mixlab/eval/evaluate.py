@@ -128,7 +128,7 @@ def take(heldout: HeldoutDocs, max_tokens: int) -> Chosen:
     Goes through the documents by a hash of their ids and takes each that still fits, so very long ones are left out
     sooner than short ones; if none fits, the shortest is taken.
     """
-    order, kept, left = _by_hash(heldout.ids), [], max_tokens
+    order, kept, left = _by_hash(heldout.ids), list[int](), max_tokens
     for at in order:
         if len(heldout.tokens[at]) <= left:
             kept.append(at)

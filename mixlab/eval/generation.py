@@ -4,10 +4,12 @@ Exact match compares whole answers, numbers as numbers; LLM Foundry's prefix rul
 from rouge-score and sacrebleu (extra `generation`). Reads and writes nothing.
 """
 
+import importlib
 import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mixlab.errors import EnvironmentFault
 
@@ -59,21 +61,21 @@ def f1(answer: str, right: Sequence[str]) -> float:
 def rouge_l(answer: str, right: Sequence[str]) -> float:
     """ROUGE-L F (rouge-score, no stemming), the best over the right answers. EnvironmentFault without the extra."""
     try:
-        from rouge_score.rouge_scorer import RougeScorer  # pyright: ignore[reportMissingImports]  # extra `generation`
+        rouge: Any = importlib.import_module("rouge_score.rouge_scorer")  # extra `generation`
     except ImportError as e:
         raise _missing("rouge-score") from e
-    scorer = RougeScorer(["rougeL"])
+    scorer = rouge.RougeScorer(["rougeL"])
     return max((scorer.score(other, answer)["rougeL"].fmeasure for other in right), default=0.0)
 
 
 def bleu(answers: Sequence[str], right: Sequence[Sequence[str]]) -> float:
     """Corpus BLEU (sacrebleu, 0..100); as many references a text as the one with the fewest has."""
     try:
-        from sacrebleu import corpus_bleu  # pyright: ignore[reportMissingImports]  # extra `generation`
+        sacrebleu: Any = importlib.import_module("sacrebleu")  # extra `generation`
     except ImportError as e:
         raise _missing("sacrebleu") from e
     least = min(map(len, right))
-    return float(corpus_bleu(list(answers), [[r[i] for r in right] for i in range(least)]).score)
+    return float(sacrebleu.corpus_bleu(list(answers), [[r[i] for r in right] for i in range(least)]).score)
 
 
 def copied_share(outputs: Sequence[str], training: Iterable[str], n: int = COPIED_WORDS) -> list[float | None]:
@@ -103,7 +105,7 @@ def _covered(words: Sequence[str], found: set[tuple[str, ...]], n: int) -> float
     """Share of words inside a found n-gram."""
     if len(words) < n:
         return None
-    inside = set()
+    inside = set[int]()
     for i in range(len(words) - n + 1):
         if tuple(words[i : i + n]) in found:
             inside |= set(range(i, i + n))

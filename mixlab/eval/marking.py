@@ -32,7 +32,7 @@ def item_rows(
     `outputs`: the answers that the model wrote, if it was asked to, which stand in the lines with their marks.
     """
     about = {"step": step, "tokens": tokens, "ts": time.time(), **hashes(task, words)}
-    rows, at = [], 0
+    rows, at = list[dict[str, Any]](), 0
     alone_at = sum(len(asked.continuations) for asked in task.asked)
     for asked in task.asked:
         k = len(asked.continuations)

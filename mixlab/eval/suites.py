@@ -127,13 +127,13 @@ def suite_files(name: str) -> list[Path]:
 def read_specs(file: Path) -> list[TaskSpec]:
     """The tasks a YAML describes: `icl_tasks` (LLM Foundry) or `tasks`, a list; or one task at the top level."""
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        tree: dict[str, Any] | list[Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError:
         tree = read_yaml(file)  # tells where it is wrong
     if isinstance(tree, list):
         tree = {"tasks": tree}
-    rows = tree.get("icl_tasks", tree.get("tasks", [tree] if "label" in tree else []))
-    specs = []
+    rows: list[dict[str, Any]] = tree.get("icl_tasks", tree.get("tasks", [tree] if "label" in tree else []))
+    specs = list[TaskSpec]()
     for at, row in enumerate(rows):
         specs += [_spec(one, file, at) for one in _by_shots(row)]
     return specs
@@ -141,7 +141,7 @@ def read_specs(file: Path) -> list[TaskSpec]:
 
 def _by_shots(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The task once per number of shots: LLM Foundry writes a list; several are told apart by their label."""
-    shots = row.get("num_fewshot")
+    shots: list[Any] | int | None = row.get("num_fewshot")
     if not isinstance(shots, list):
         return [row]
     named = len(shots) > 1
@@ -214,7 +214,7 @@ def _ask(spec: TaskSpec, item: Item, pool: Sequence[Item]) -> Asked:
         before += (
             _question(spec, shot.contexts[shot.gold]) + spec.continuation_delimiter + gold + spec.example_delimiter
         )
-    contexts, continuations = [], []
+    contexts, continuations = list[str](), list[str]()
     for context, choice in zip(item.contexts, item.choices, strict=True):
         is_bare = spec.icl_task_type in BARE
         full = context if is_bare else before + _question(spec, context) + spec.continuation_delimiter

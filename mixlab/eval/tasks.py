@@ -58,7 +58,8 @@ class Row:
 
     def texts(self, field: str, least: int) -> tuple[str, ...]:
         """The texts in a field that is a list."""
-        value, name = self._get(field), self._name(field)
+        value: list[Any] | str | float | None = self._get(field)
+        name = self._name(field)
         if not isinstance(value, list):
             raise self.wrong(name, f"is {_shown(value)}, not a list", "write a JSON list of texts")
         if len(value) < least:
@@ -124,12 +125,12 @@ def read_rows(path: Path, fields: Mapping[str, str]) -> list[Row]:
         ) from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path} is not UTF-8 ({e}). Save it as UTF-8.") from e
-    rows = []
+    rows = list[Row]()
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
             continue
         try:
-            value = json.loads(content)
+            value: dict[str, Any] | list[Any] | str | float | None = json.loads(content)
         except json.JSONDecodeError as e:
             raise ConfigError(f"{path} line {line}: not JSON ({e}). To mend it: write one object on one line.") from e
         if not isinstance(value, dict):
@@ -154,7 +155,7 @@ def _language_modeling(rows: Sequence[Row]) -> list[Item]:
 
 def _multiple_choice(rows: Sequence[Row]) -> list[Item]:
     """LLM Foundry's: `query`, `choices`, `gold`; which continuation of one context is likeliest?"""
-    items = []
+    items = list[Item]()
     for i, row in enumerate(rows):
         choices = row.texts("choices", 2)
         query = row.text("query", empty=True)
@@ -172,7 +173,7 @@ def _multiple_choice(rows: Sequence[Row]) -> list[Item]:
 
 def _schema(rows: Sequence[Row]) -> list[Item]:
     """LLM Foundry's: `context_options`, `continuation`, `gold`; after which context is one continuation likeliest?"""
-    items = []
+    items = list[Item]()
     for i, row in enumerate(rows):
         contexts = row.texts("context_options", 2)
         choices = (row.text("continuation"),) * len(contexts)
@@ -184,7 +185,7 @@ def _schema(rows: Sequence[Row]) -> list[Item]:
 
 def _generation(rows: Sequence[Row]) -> list[Item]:
     """LLM Foundry's: `context`, `answer`, `aliases`; the model writes, and its answer is compared."""
-    items = []
+    items = list[Item]()
     for i, row in enumerate(rows):
         answer, aliases = row.text("answer"), row.optional("aliases")
         others = row.texts("aliases", 0) if aliases else ()
@@ -220,14 +221,15 @@ def _olmes(rows: Sequence[Row]) -> list[Item]:
     """OLMES request files: one row a choice, put together by doc_id; a label tells the right one (gold_bpb has one)."""
     by_doc: dict[int, list[Row]] = {}
     for row in rows:
-        doc, request = row.optional("doc_id"), row.optional("request")
+        doc = row.optional("doc_id")
+        request: dict[str, Any] | str | None = row.optional("request")
         if not isinstance(doc, int):
             raise row.wrong("doc_id", f"is {_shown(doc)}, not a whole number", "give each document its number")
         if not isinstance(request, dict) or not {"context", "continuation"} <= set(request):
             raise row.wrong("request", f"is {_shown(request)}", 'write {"context": …, "continuation": …}')
         if doc < UNCONDITIONAL:
             by_doc.setdefault(doc, []).append(row)
-    items = []
+    items = list[Item]()
     for doc, those in sorted(by_doc.items()):
         those = sorted(those, key=lambda row: row.optional("idx") or 0)
         parts = [row.value["request"] for row in those]

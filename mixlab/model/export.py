@@ -107,7 +107,7 @@ def shape_of(folder: Path, spec: ModelSpec) -> ModelSpec:
     transformers would compute differently from what its config says.
     """
     told = _config(folder)
-    attention = told.get("attn_config") or {}
+    attention: dict[str, Any] = told.get("attn_config") or {}
     if told.get("model_type") != "mpt":
         raise ConfigError(
             f"{folder}: its model_type is '{told.get('model_type')}', not 'mpt': only an MPT can be read."
@@ -171,7 +171,7 @@ def _difference(model: MPT, folder: Path) -> float:
     copy = MPT(shape_of(folder, plain))
     load_hf(copy, folder)
     ids = generator(0, "export").integers(model.spec.vocab_size, size=(PROBE_ROWS, min(64, model.spec.max_seq_len)))
-    ids_BT = torch.from_numpy(ids.astype(np.int64))
+    ids_BT = torch.as_tensor(ids.astype(np.int64))
     was_training = model.training
     difference = (model.eval()(ids_BT.to(model.device)).cpu() - copy.eval()(ids_BT)).abs().max().item()
     model.train(was_training)

@@ -118,7 +118,8 @@ def _together(models: Sequence[MPT]) -> Feed:
 
     def feed(ids: Tensor, docs_BS: Tensor | None, cache: Cache) -> Tensor:
         docs = None if docs_BS is None else docs_BS.to(first.device)
-        logits_KBV, cache[:] = each(weights, ids.to(first.device).unflatten(0, (len(models), -1)), docs, cache)
+        ids_KBT = ids.to(first.device).reshape(len(models), -1, ids.shape[1])
+        logits_KBV, cache[:] = each(weights, ids_KBT, docs, cache)
         return logits_KBV.flatten(0, 1).cpu()
 
     return feed
@@ -143,7 +144,7 @@ def _pad_left(prompts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     ids_BS = torch.zeros(len(prompts), longest, dtype=torch.int64)
     docs_BS = torch.full_like(ids_BS, PADDING)
     for b, prompt in enumerate(prompts):
-        ids_BS[b, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
+        ids_BS[b, longest - len(prompt) :] = torch.as_tensor(np.asarray(prompt, dtype=np.int64))
         docs_BS[b, longest - len(prompt) :] = TEXT
     return ids_BS, docs_BS
 
@@ -164,5 +165,7 @@ def _generator(seed: int, prompt: np.ndarray) -> torch.Generator:
 
 def _until(tokens: np.ndarray, stop_id: int | None) -> np.ndarray:
     """The tokens before the first stop."""
-    stops = np.flatnonzero(tokens == stop_id) if stop_id is not None else []
+    if stop_id is None:
+        return tokens
+    stops = np.flatnonzero(tokens == stop_id)
     return tokens[: stops[0]] if len(stops) else tokens

@@ -10,7 +10,7 @@ allows, in the type of the states, and one compiled program turns it into its gr
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,9 +34,8 @@ def cross_entropy(
 
     The logits are scale * x wte^T. The second has no gradient. On a GPU a target may be NO_TARGET.
     """
-    if x_MD.device.type == "cuda":
-        return _FusedCrossEntropy.apply(x_MD, wte_VD, targets_M, scale, z_loss)  # pyright: ignore[reportReturnType]
-    return _CrossEntropy.apply(x_MD, wte_VD, targets_M, scale, z_loss)  # pyright: ignore[reportReturnType]
+    function = cast("Any", _FusedCrossEntropy if x_MD.device.type == "cuda" else _CrossEntropy)
+    return function.apply(x_MD, wte_VD, targets_M, scale, z_loss)
 
 
 @torch.no_grad()
@@ -129,7 +128,9 @@ def logits_to_gradient(
 @lru_cache(maxsize=1)
 def _compiled_gradient() -> Callable[..., tuple[Tensor, Tensor]]:
     """Compiled once per process, and again for each shape."""
-    return torch.compile(logits_to_gradient, dynamic=False)
+    return torch.compile(  # pyright: ignore[reportUnknownMemberType]  # torch leaves what a backend returns open
+        logits_to_gradient, dynamic=False
+    )
 
 
 def _block(x_MD: Tensor, wte_VD: Tensor, targets_M: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
