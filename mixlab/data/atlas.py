@@ -27,7 +27,7 @@ def waterfall(cleaned: list[Cleaned]) -> pd.DataFrame:
 
     First the raw documents, then all of them without the lines that went, then rule by rule in the profile's order.
     """
-    frames = []
+    frames = list[tuple[Any, ...]]()
     with verdicts(cleaned) as db:
         for told in cleaned:
             query = (
@@ -35,7 +35,7 @@ def waterfall(cleaned: list[Cleaned]) -> pd.DataFrame:
                 "FROM verdicts WHERE source = ? AND NOT list_has_any(rules_hit, ?::VARCHAR[])"
             )
             names = [rule.name for rule in told.rules]
-            steps = [
+            steps: list[tuple[str, bool, list[str]]] = [
                 ("raw", True, []),
                 ("line rules", False, []),
                 *((n, False, names[: i + 1]) for i, n in enumerate(names)),
@@ -63,7 +63,8 @@ def kills(cleaned: list[Cleaned]) -> pd.DataFrame:
     with verdicts(cleaned) as db:
         found: Any = db.execute(query).df()
     rates = {c.source: c.bytes_per_token for c in cleaned}
-    rate = pd.to_numeric(found["source"].map(rates))
+    of_source: pd.Series[Any] = found["source"].map(rates)
+    rate = pd.to_numeric(of_source)
     return found.assign(tokens_only=found["bytes_only"] / rate, shapley_tokens=found["shapley_bytes"] / rate)
 
 
@@ -126,7 +127,7 @@ def what_if(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
     part; only cleaning again tells. Raises ConfigError if no profile here has the rule, or verdicts cannot tell.
     """
     moved: Any = moved_documents(cleaned, asked)
-    rows = []
+    rows = list[tuple[Any, ...]]()
     for told, rule, now in concerned(cleaned, asked):
         mine = moved[moved["source"] == told.source]
         back, gone = mine[mine["change"] == "back"], mine[mine["change"] == "gone"]
@@ -142,7 +143,7 @@ def what_if(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
 
 def moved_documents(cleaned: list[Cleaned], asked: Change) -> pd.DataFrame:
     """The documents that a change brings back or drops: source, id, change (`back` or `gone`), measure, bytes."""
-    frames = []
+    frames = list[pd.DataFrame]()
     with verdicts(cleaned) as db:
         for told, rule, _ in concerned(cleaned, asked):
             strikes = "false" if asked.threshold is None else _strikes(told, rule, asked.threshold)
@@ -210,7 +211,7 @@ def compares_later(told: Cleaned, rule: Rule) -> bool:
 def verdicts(cleaned: list[Cleaned]) -> Generator[duckdb.DuckDBPyConnection]:
     """A connection with the view `verdicts`: those of all the sources, with the column `source`."""
     with duckdb.connect() as db:
-        parts = []
+        parts = list[str]()
         for told in cleaned:
             name, path = (text.replace("'", "''") for text in (told.source, str(told.path / "verdicts.parquet")))
             parts.append(f"SELECT '{name}' AS source, * FROM read_parquet('{path}')")

@@ -65,17 +65,17 @@ class _Counts:
     """Counts over one source."""
 
     docs: int = 0
-    hit: Counter[str] = field(default_factory=Counter)
-    with_term: Counter[str] = field(default_factory=Counter)
-    hit_with_term: Counter[tuple[str, str]] = field(default_factory=Counter)
-    freed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    hit: Counter[str] = field(default_factory=Counter[str])
+    with_term: Counter[str] = field(default_factory=Counter[str])
+    hit_with_term: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    freed: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     words: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
 
 
 def audit(ws: Workspace, cleaned: list[Cleaned], terms: Mapping[str, str] | None = None, top: int = 20) -> Audit:
     """The audit of some cleaned sources for `terms` (term -> its neutral swap); `top` words a source."""
     chosen = TERMS if terms is None else terms
-    rates, swaps, words = [], [], []
+    rates, swaps, words = list[tuple[Any, ...]](), list[tuple[Any, ...]](), list[tuple[Any, ...]]()
     for told in cleaned:
         counts = _count(raw_of(ws, told), told, chosen)
         rates += _rates(told.source, counts)
@@ -154,7 +154,7 @@ def log_odds(
     Counts are documents with the word, of `n_removed` and `n_kept`: in short documents a frequent word is no larger
     a part of what counts. The prior is the share of all documents, worth `PRIOR` of them on either side.
     """
-    rows = []
+    rows = list[tuple[str, int, int, float, float]]()
     for word, both in (removed + kept).items():
         a = PRIOR * both / (n_removed + n_kept + 1)
         one, other = removed[word] + a, kept[word] + a
@@ -189,7 +189,7 @@ def _count(raw: Path, told: Cleaned, terms: Mapping[str, str]) -> _Counts:
     steps, pattern, counts = steps_of(told.profile), _pattern(terms), _Counts()
     for row, hits in zip(_documents(raw), _verdicts(told), strict=True):
         text = row["text"]
-        found = {match[1].lower() for match in pattern.finditer(text)} if terms else set()
+        found = {match[1].lower() for match in pattern.finditer(text)} if terms else set[str]()
         struck = [*hits, ANY] if hits else []
         counts.docs += 1
         counts.hit.update(struck)
@@ -217,7 +217,7 @@ def _verdicts(told: Cleaned) -> Iterator[list[str]]:
     """Rules that hit, document by document, in the order of the raw files."""
     path = told.path / "verdicts.parquet"
     with damage_named(path):
-        file = pq.ParquetFile(path)
+        file: Any = pq.ParquetFile(path)  # its stub leaves the type of column names open
     with file:
         for batch in file.iter_batches(columns=["rules_hit"]):
             yield from batch.column(0).to_pylist()

@@ -76,7 +76,11 @@ def fates(told: Cleaned, lists: Lists) -> pd.DataFrame:
     with _documents(told, lists) as db:
         found: Any = db.execute(query + "FROM document GROUP BY fate").df()
     order = {fate: i for i, fate in enumerate(FATES)}
-    return found.sort_values("fate", key=lambda s: s.map(order), ignore_index=True)
+
+    def place(fate: "pd.Series[Any]") -> "pd.Series[Any]":
+        return fate.map(order)
+
+    return found.sort_values("fate", key=place, ignore_index=True)
 
 
 def count(told: Cleaned, lists: Lists, ask: Ask) -> int:
@@ -99,8 +103,9 @@ def page(ws: Workspace, told: Cleaned, lists: Lists, ask: Ask, *, size: int, num
         rows = db.sql(query, params=given | window).to_arrow_table().to_pylist()
     texts, limits = docs_at(raw_of(ws, told), [row["number"] for row in rows]), thresholds(told)
     for row in rows:
-        measures = dict(row.pop("measures") or ())
-        row["lines_dropped"] = sum(dict(row["lines_dropped"] or ()).values())
+        measures: dict[str, float] = dict(row.pop("measures") or ())
+        dropped: dict[str, int] = dict(row["lines_dropped"] or ())
+        row["lines_dropped"] = sum(dropped.values())
         row["why"] = "; ".join(_why(rule, measures, limits) for rule in row["rules_hit"])
         if row["fate"] == "duplicate":
             row["why"] = "too few words to compare"  # unless it was compared
@@ -128,7 +133,7 @@ def stages(ws: Workspace, cleaned: list[Cleaned]) -> pd.DataFrame:
     Columns: source, step, docs, bytes, tokens. The last row of a source is what is trained on.
     """
     fall = atlas.waterfall(cleaned)
-    rows = []
+    rows = list[tuple[Any, ...]]()
     for told in cleaned:
         lists = lists_of(ws, told)
         left = fall.loc[fall["source"] == told.source].iloc[-1]
@@ -166,7 +171,7 @@ def _why(rule: str, measures: Mapping[str, float], limits: Mapping[str, float]) 
 
 def _where(ask: Ask) -> tuple[str, dict[str, Any]]:
     """SQL for a wish, and the values in it."""
-    parts, given = ["true"], {}
+    parts, given = ["true"], dict[str, Any]()
     if ask.fate:
         parts, given = [*parts, "fate = $fate"], given | {"fate": ask.fate}
     if ask.rule:

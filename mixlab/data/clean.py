@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixlab.data.across import Losers, line_losers, random_losers, url_losers
-from mixlab.data.documents import damage_named, write_docs
+from mixlab.data.documents import damage_named, read_list, write_docs, write_list
 from mixlab.data.lines import Outcome
 from mixlab.data.processes import Job, results
 from mixlab.data.profiles import steps_of
@@ -82,7 +82,7 @@ def clean_source(
             for i, (job, made) in enumerate(zip(jobs, _results(jobs, workers), strict=True)):
                 tally.include(made)
                 (job[-1] / "docs-00000.parquet").rename(out / f"docs-{i:05d}.parquet")
-                writer.write_table(pq.read_table(job[-1] / "verdicts.parquet"))
+                writer.write_table(read_list(job[-1] / "verdicts.parquet"))
                 if progress:
                     progress(tally.docs_in, total)
     kept, seconds = tally.docs, monotonic() - began
@@ -106,8 +106,8 @@ def shards_of(raw: Path) -> list[Shard]:
     shards: list[Shard] = []
     end = 0
     for path in sorted(raw.glob("docs-*.parquet")):
-        with damage_named(path):
-            facts = pq.read_metadata(path)
+        with damage_named(path), pq.ParquetFile(path) as file:
+            facts = file.metadata
         groups: list[int] = []
         start = end
         size = 0
@@ -147,24 +147,26 @@ def clean_shard(profile: str, shard: Shard, losers: Mapping[int, Losers], out: P
                 yield Document(id=doc.id, text=text, url=doc.url, licence=doc.licence, meta=doc.meta)
 
     write_docs(out, kept(), file_bytes=sys.maxsize)
-    pq.write_table(_table(rows), out / "verdicts.parquet", compression="zstd")
+    write_list(_table(rows), out / "verdicts.parquet")
     return tally
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows of verdicts as Arrow."""
-    columns = {}
+    columns = dict[str, Any]()
     for name, kind in zip(VERDICTS.names, VERDICTS.types, strict=True):
         column = [row[name] for row in rows]
         columns[name] = _maps(column, kind) if pa.types.is_map(kind) else pa.array(column, kind)
     return pa.table(columns, VERDICTS)
 
 
-def _maps(column: Sequence[Mapping[str, Any]], kind: Any) -> pa.MapArray:
+def _maps(column: Sequence[Mapping[str, Any]], kind: Any) -> "pa.MapArray[Any, Any]":
     """A column of maps: four times as fast by its parts as by lists of pairs."""
-    ends = pa.array(accumulate(map(len, column), initial=0), pa.int32())
-    keys = pa.array([key for row in column for key in row], kind.key_type)
-    return pa.MapArray.from_arrays(ends, keys, pa.array([v for row in column for v in row.values()], kind.item_type))
+    arrow: Any = pa  # its stub knows ends of 64 bits only
+    ends = arrow.array(accumulate(map(len, column), initial=0), pa.int32())
+    keys = arrow.array([key for row in column for key in row], kind.key_type)
+    items = arrow.array([v for row in column for v in row.values()], kind.item_type)
+    return arrow.MapArray.from_arrays(ends, keys, items)
 
 
 def _judged(
@@ -193,11 +195,11 @@ def _documents(shard: Shard) -> Iterator[tuple[int, Document]]:
     """The documents of a shard with their numbers, one by one."""
     number = shard.start
     with damage_named(shard.path):
-        file = pq.ParquetFile(shard.path)
+        file: Any = pq.ParquetFile(shard.path)  # its stub leaves the type of column names open
     with file:
         for group in shard.groups:
             with damage_named(shard.path):
-                table = file.read_row_group(group, use_threads=False)  # each core has its worker
+                table: pa.Table = file.read_row_group(group, use_threads=False)  # each core has its worker
             for row in table.to_pylist():
                 yield number, Document(**{**row, "meta": json.loads(row["meta"])})
                 number += 1
@@ -224,7 +226,7 @@ def _compare(raw: Path, steps: tuple[Step, ...], scratch: Path) -> dict[int, Los
 
 def _drawn(raw: Path, steps: tuple[Step, ...], scratch: Path) -> Losers:
     """The documents that a random drop removes, so that as many bytes stay as `steps` leave."""
-    target, docs = 0, []
+    target, docs = 0, list[tuple[int, str, int]]()
     for number, doc, made in _all(raw, steps, _compare(raw, steps, scratch)):
         if made.text is not None and made.text.strip():
             target += len(made.text.encode())

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from mixlab.data import kernels
 from mixlab.data.cuts import document, without_words
-from mixlab.data.documents import read_docs, write_docs
+from mixlab.data.documents import column, read_docs, values, write_docs
 from mixlab.data.evalitems import Item, read_tasks
 from mixlab.data.itemindex import NGRAMS, Wanted, build, by_pair, joined, matches
 from mixlab.errors import ConfigError, SourceError
@@ -70,7 +69,7 @@ def decontaminate(
         )
     wanted = build(items)
     out.mkdir(parents=True, exist_ok=True)
-    met, hits, facts = {}, [], {}
+    met, hits, facts = dict[str, dict[int, np.ndarray]](), list[tuple[Any, ...]](), dict[str, dict[str, int]]()
     total = len(sources)
     for done, source in enumerate(sorted(sources), start=1):
         search = Search(wanted, min_share)
@@ -133,10 +132,10 @@ class Search:
         self.wanted = wanted
         self.min_share = min_share
         self.hits: list[tuple[Any, ...]] = []
-        self.met = {n: np.zeros(len(wanted.items), np.bool_) for n in NGRAMS}
+        self.met: dict[int, np.ndarray] = {n: np.zeros(len(wanted.items), np.bool_) for n in NGRAMS}
         self.docs_in = self.docs = self.dropped = self.cut = self.planted = 0
 
-    def batch(self, source: str, ids: Sequence[str], texts: pa.Array) -> dict[int, list[tuple[int, int]]]:
+    def batch(self, source: str, ids: Sequence[str], texts: kernels.Texts) -> dict[int, list[tuple[int, int]]]:
         """Spans of words to cut from the dirty documents of a batch, by position in it; notes the hits."""
         shares, spans = self.look(texts)
         dirty: dict[int, list[tuple[int, int]]] = {}
@@ -152,7 +151,7 @@ class Search:
         self, texts: kernels.Texts
     ) -> tuple[dict[tuple[int, int], tuple[Any, ...]], dict[tuple[int, int], list[Any]]]:
         """Of each (document, item) of note: (share, query share, answer share, share by 8-grams, dirty), and where."""
-        wanted, found = self.wanted, {}
+        wanted, found = self.wanted, dict[tuple[int, int, int], tuple[int, int, np.ndarray]]()
         for n, grams in wanted.grams.items():
             met = matches(texts, n, grams)
             if n in self.met:
@@ -162,7 +161,7 @@ class Search:
                 query = int(wanted.query[key[1]])
                 inside = sum(min(b, query) - min(a, query) for a, b in covered)
                 found[n, *key] = (sum(b - a for a, b in covered), inside, rows["word"])
-        shares, spans = {}, {}
+        shares, spans = dict[tuple[int, int], tuple[Any, ...]](), dict[tuple[int, int], list[Any]]()
         for n, doc, item in found:
             decides = int(wanted.ngram[item])
             if n == decides or (n == 8 and (decides, doc, item) not in found):
@@ -184,11 +183,11 @@ class Search:
     def plant(self, hosts: Sequence[str]) -> None:
         """Puts 20 items into texts of the source and stops unless the search finds each of them there, whole."""
         fit = np.flatnonzero(self.wanted.ngram)
-        chosen = fit[np.unique(np.linspace(0, len(fit) - 1, PLANTS).astype(int))]
+        chosen: list[int] = fit[np.unique(np.linspace(0, len(fit) - 1, PLANTS).astype(int))].tolist()
         halves = [host[: len(host) // 2] for host in hosts]
         texts = [f"{halves[n % len(halves)]}\n{self.wanted.items[i].text}\nplanted" for n, i in enumerate(chosen)]
         shares, _ = self.look(texts)
-        missed = [i for n, i in enumerate(chosen.tolist()) if shares.get((n, i), (0.0,))[0] < 1]
+        missed = [i for n, i in enumerate(chosen) if shares.get((n, i), (0.0,))[0] < 1]
         if missed:
             told = self.wanted.items[missed[0]]
             raise AssertionError(
@@ -208,9 +207,9 @@ def _left(directory: Path, source: str, search: Search, policy: str) -> Iterator
     for batch in read_docs(directory):
         if not search.planted and len(batch):
             met = {n: seen.copy() for n, seen in search.met.items()}
-            search.plant(batch["text"].slice(0, PLANTS).to_pylist())
+            search.plant(values(batch.slice(0, PLANTS), "text"))
             search.met = met
-        dirty = search.batch(source, batch["id"].to_pylist(), batch["text"])
+        dirty = search.batch(source, values(batch, "id"), column(batch, "text"))
         search.docs_in += len(batch)
         if policy == "report":
             search.docs += len(batch)
@@ -235,8 +234,8 @@ def _items(wanted: Wanted, hits: pd.DataFrame) -> pd.DataFrame:
 
 def _summary(wanted: Wanted, hits: pd.DataFrame, met: Mapping[str, Mapping[int, np.ndarray]]) -> pd.DataFrame:
     task = np.array([i.task for i in wanted.items])
-    dirty: list[dict[str, Any]] = hits.loc[hits["dirty"].to_numpy()].to_dict("records")
-    rows = []
+    dirty: list[dict[Any, Any]] = hits[hits["dirty"]].to_dict("records")
+    rows = list[dict[str, Any]]()
     for source, seen in met.items():
         for name in dict.fromkeys(task.tolist()):
             of = task == name

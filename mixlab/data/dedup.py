@@ -6,6 +6,7 @@ or files, nor on threads, processes or back end. MinHash does not see semantic d
 translations of one play.
 """
 
+import functools
 import logging
 import shutil
 import tempfile
@@ -131,12 +132,12 @@ def dedup_pool(
     try:
         signed = signatures.shards(clean, spec, shards or scratch / "signatures")
         unique = list({s.signatures: (s.docs, s.signatures) for s in signed}.values())
-        both = None if progress is None else lambda done, total: progress(done, 2 * total)
-        map_shards(signatures.writer(spec), unique, executor=spec.executor, workers=spec.workers, progress=both)
+        first_half = None if progress is None else functools.partial(_doubled, progress)
+        map_shards(signatures.writer(spec), unique, executor=spec.executor, workers=spec.workers, progress=first_half)
         docs, names = pool.scan(signed, spec)
         rank = clusters.ranks(docs, place)
         best_first = np.argsort(rank)
-        docs, names = docs.take(pa.array(best_first)), names[best_first]  # from here on a row is a rank
+        docs, names = docs.take(best_first), names[best_first]  # from here on a row is a rank
         first, short, near, scope = pool.roles(docs, names, spec, place)
         _write_bands(pool.members(signed, rank, scope, near), scratch, spec)
         old = int(np.isin(docs["source"].to_numpy(zero_copy_only=False), list(spec.against)).sum())
@@ -155,13 +156,18 @@ def dedup_pool(
     return facts | {"overflow": overflow, "planted": planted_recall(texts, spec)}
 
 
+def _doubled(progress: Progress, done: int, total: int) -> None:
+    """Tells of the first of two passes."""
+    progress(done, 2 * total)
+
+
 def planted_recall(texts: Sequence[str], spec: Dedup) -> list[dict[str, Any]]:
     """How many planted near-duplicates the search finds: 1, 3 and 10 % of the words of `texts` edited, a row for each.
 
     `alike` of the pairs have a Jaccard of at least the threshold; `recall` is the share of those that is found,
     `expected` what the detection curve says of them. The planted pass through the same search as any text.
     """
-    out, count = [], len(texts)
+    out, count = list[dict[str, Any]](), len(texts)
     for share, copies in zip(evidence.PLANTED, evidence.planted(texts, spec.seed), strict=True):
         row: dict[str, Any] = {"edited": share, "pairs": count, "alike": 0, "found": 0, "recall": None}
         if count:
@@ -203,7 +209,8 @@ def _write_bands(members: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], s
     with pq.ParquetWriter(scratch / "bands.parquet", schema, compression="none", use_dictionary=False) as writer:
         for rank, scope, signature in members:
             band = kernels.band_hashes(np.ascontiguousarray(signature), spec.bands, spec.rows)
-            writer.write_table(pa.table([rank, scope, *np.ascontiguousarray(band.T)], schema=schema))
+            columns: list[Any] = [rank, scope, *np.ascontiguousarray(band.T)]
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _candidates(scratch: Path, spec: Dedup, old: int = 0) -> tuple[np.ndarray, dict[str, int]]:

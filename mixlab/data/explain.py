@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mixlab.data import matches
 from mixlab.data.badwords import finder, is_spared, word_list
 from mixlab.data.cleaned import Cleaned, raw_of
-from mixlab.data.documents import damage_named, doc_of, read_docs, verdict_of
+from mixlab.data.documents import doc_of, read_docs, read_list, values, verdict_of
 from mixlab.data.lines import judged_lines
 from mixlab.data.profiles import steps_of
 from mixlab.data.rulebook import rules_of, threshold_of
@@ -108,12 +106,12 @@ def _deduplicated(told: list[tuple[str, str]], final: str) -> Iterator[tuple[str
 def _rules(doc: dict[str, Any], steps: tuple[Step, ...], verdict: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Every document-level rule with what it measured; `found` where it is a matter of an entry of a list."""
     measures, hits, lines = dict(verdict["measures"]), set(verdict["rules_hit"]), dict(verdict["lines_dropped"])
-    told = []
+    told = list[tuple[str, bool, str]]()
     for i, step in enumerate(steps):
         for rule in rules_of((step,)):
             if rule.level != "document" or rule.name == "empty":
                 continue
-            what = []
+            what = list[str]()
             if rule.name in measures and rule.sense:
                 what.append(rule.words(measures[rule.name], threshold_of(step, rule) or 0))
             elif isinstance(step, BadWords):
@@ -141,7 +139,7 @@ def _spans(
     lists: list[WordList] = [step.badwords for step in steps if isinstance(step, BadWords | DolmaC4)]
     own = {rule.name for step in steps if isinstance(step, C4Lines) for rule in rules_of((step,))}
     sees_all = any(isinstance(step, DolmaC4) for step in steps)
-    found = []
+    found = list[tuple[int, int, int, str]]()
     for number, line, what in lines:
         told = what.split(", ")
         others = [rule for rule in hits if rule not in own and (sees_all or told[0] == "kept")]
@@ -180,7 +178,7 @@ def _span(doc: dict[str, Any] | None, row: dict[str, Any]) -> str | None:
 def _document(raw: Path, doc_id: str) -> dict[str, Any]:
     found = doc_of(raw, doc_id)
     if found is None:
-        known = [i for batch in read_docs(raw, ["id"]) for i in batch.column(0).to_pylist()]
+        known: list[str] = [i for batch in read_docs(raw, ["id"]) for i in values(batch, "id")]
         told = nearest(doc_id, known if len(known) <= 20_000 else known[:20_000])
         hint, _, _ = told.partition(" Known:")
         raise MissingError(f"there is no document '{doc_id}' in {raw}, which holds {len(known):,}.{hint}")
@@ -188,6 +186,5 @@ def _document(raw: Path, doc_id: str) -> dict[str, Any]:
 
 
 def _row(path: Path, where: list[tuple[str, str, str]]) -> dict[str, Any] | None:
-    with damage_named(path):
-        found = pq.read_table(path, filters=where).slice(0, 1).to_pylist()
+    found = read_list(path, where=where).slice(0, 1).to_pylist()
     return found[0] if found else None

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mixlab.data.contamination import build_index, check_planted, search
-from mixlab.data.documents import damage_named, read_docs
+from mixlab.data.documents import column, read_docs, read_list, values, write_list
 from mixlab.errors import EnvironmentFault, SourceError
 from mixlab.seeds import seed_of
 from mixlab.types import Holdout
@@ -25,9 +24,10 @@ from mixlab.workspace import lands_at
 VERSION = 1
 Name = tuple[str, str]  # source, id
 
-HELDOUT = pa.schema([("source", pa.string()), ("id", pa.string())])
+NAMED = [("source", pa.string()), ("id", pa.string())]
 WITNESS = [("heldout_source", pa.string()), ("heldout_id", pa.string()), ("overlap", pa.float64())]
-CONTAMINATED = pa.schema([*HELDOUT, *WITNESS, ("jaccard", pa.float64())])
+HELDOUT = pa.schema(NAMED)
+CONTAMINATED = pa.schema([*NAMED, *WITNESS, ("jaccard", pa.float64())])
 logger = logging.getLogger(__name__)
 
 
@@ -45,8 +45,8 @@ def split_pool(clean: Mapping[str, Path], dedup: Path, spec: Holdout, out: Path)
     contaminated = _contaminated(clean, keep, heldout, spec, near)
     _refuse_empty(keep, heldout, contaminated)
     rows = [{"source": s, "id": i} for s, i in heldout]
-    pq.write_table(pa.Table.from_pylist(rows, HELDOUT), out / "heldout.parquet", compression="zstd")
-    pq.write_table(pa.Table.from_pylist(contaminated, CONTAMINATED), out / "contaminated.parquet", compression="zstd")
+    write_list(pa.Table.from_pylist(rows, HELDOUT), out / "heldout.parquet")
+    write_list(pa.Table.from_pylist(contaminated, CONTAMINATED), out / "contaminated.parquet")
     found = Counter(row["source"] for row in contaminated)
     held = Counter(source for source, _ in heldout)
     logger.info("split: %d documents held out, %d contaminated, %s", len(heldout), len(contaminated), lands_at(out))
@@ -115,8 +115,9 @@ def _contaminated(
         shingles = search(alike, batch, near[1] * 0.99)  # a Jaccard of t needs a share of t
         shingles = shingles[shingles["jaccard"] >= near[1]]
         for hits, by_shingle in ((shares, False), (shingles, True)):
-            for hit in np.sort(hits, order=["overlap", "heldout"])[::-1].tolist():
-                train, held, _, overlap, jaccard = hit
+            hits.sort(order=["overlap", "heldout"])
+            worst_first: list[tuple[int, int, int, float, float]] = hits[::-1].tolist()
+            for train, held, _, overlap, jaccard in worst_first:
                 row = (*names[train], *heldout[held], overlap, jaccard if by_shingle else None)
                 if names[train] not in is_heldout:
                     rows.setdefault(names[train], dict(zip(CONTAMINATED.names, row, strict=True)))
@@ -129,7 +130,8 @@ def _texts(clean: Mapping[str, Path], names: list[Name]) -> list[str]:
     wanted = set(names)
     texts: dict[Name, str] = {}
     for found, batch in _batches(clean, wanted):
-        texts.update(zip(found, batch.to_pylist(), strict=True))
+        contents: list[Any] = batch.to_pylist()
+        texts.update(zip(found, contents, strict=True))
     missing = sorted(wanted - texts.keys())
     if missing:
         raise EnvironmentFault(
@@ -139,15 +141,15 @@ def _texts(clean: Mapping[str, Path], names: list[Name]) -> list[str]:
     return [texts[name] for name in names]
 
 
-def _batches(clean: Mapping[str, Path], wanted: Container[Name]) -> Iterator[tuple[list[Name], pa.Array]]:
+def _batches(clean: Mapping[str, Path], wanted: Container[Name]) -> "Iterator[tuple[list[Name], pa.Array[Any]]]":
     """(names, texts) of the wanted documents, a few MB at a time."""
     for source in sorted(clean):
         for batch in read_docs(clean[source], ["id", "text"]):
-            names = [(source, doc) for doc in batch["id"].to_pylist()]
+            names = [(source, doc) for doc in values(batch, "id")]
             is_wanted = [name in wanted for name in names]
             if any(is_wanted):
                 kept = [name for name, yes in zip(names, is_wanted, strict=True) if yes]
-                yield kept, batch["text"].filter(pa.array(is_wanted))
+                yield kept, column(batch, "text").filter(pa.array(is_wanted))
 
 
 def _refuse_empty(keep: Mapping[Name, int], heldout: list[Name], contaminated: list[dict[str, Any]]) -> None:
@@ -165,9 +167,8 @@ def _refuse_empty(keep: Mapping[Name, int], heldout: list[Name], contaminated: l
 
 def _read_keep(dedup: Path) -> tuple[dict[Name, int], tuple[int, float]]:
     """Component of each kept document, and what the dedup stage calls a near-duplicate: words per shingle, Jaccard."""
-    with damage_named(dedup / "keep.parquet"):
-        table = pq.read_table(dedup / "keep.parquet", columns=["source", "id", "component"])
+    table = read_list(dedup / "keep.parquet", ["source", "id", "component"])
     told = table.schema.metadata or {}
-    names = zip(table["source"].to_pylist(), table["id"].to_pylist(), strict=True)
-    keep = dict(zip(names, table["component"].to_pylist(), strict=True))
+    names = zip(values(table, "source"), values(table, "id"), strict=True)
+    keep = dict(zip(names, values(table, "component"), strict=True))
     return keep, (int(told[b"ngram"]), float(told[b"threshold"]))

@@ -19,7 +19,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mixlab.data import wheels
-from mixlab.data.documents import by_hash, membership, read_docs
+from mixlab.data.documents import by_hash, column, membership, read_docs, values
 from mixlab.errors import ConfigError, EnvironmentFault
 from mixlab.types import TokenizerSpec
 from mixlab.workspace import file_sha256, lands_at, read_manifest
@@ -124,7 +124,8 @@ def portable(directory: Path, max_seq_len: int | None = None) -> dict[str, bytes
         model = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
         model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         model.decoder = decoders.ByteLevel()
-        model.add_special_tokens([facts["end_of_text"]])
+        made: Any = model  # its stub leaves the type of tokens open
+        made.add_special_tokens([facts["end_of_text"]])
         content = model.to_str().encode()
     told = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -159,18 +160,19 @@ def training_texts(clean: Mapping[str, Path], dedup: Path, split: Path, spec: To
             room[doc_id] = min(size, left)
             left -= size
         for batch in read_docs(clean[name], ["id", "text"]):
-            for doc_id, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+            for doc_id, text in zip(values(batch, "id"), values(batch, "text"), strict=True):
                 if doc_id in room:
                     yield text.encode()[: room[doc_id]].decode("utf-8", "ignore")
 
 
 def _sizes(name: str, clean: Path, dedup: Path, split: Path) -> list[tuple[str, int]]:
     """(id, bytes) of the training documents of one source in the order in which the BPE takes them."""
+    compute: Any = pc  # its stub leaves the type of arguments open
     training = membership(name, dedup, split).training
-    found = []
+    found = list[tuple[str, int]]()
     for batch in read_docs(clean, ["id", "text"]):
-        sizes = pc.call_function("binary_length", [batch["text"]]).to_pylist()
-        found += [(i, s) for i, s in zip(batch["id"].to_pylist(), sizes, strict=True) if i in training]
+        sizes: list[int] = compute.call_function("binary_length", [column(batch, "text")]).to_pylist()
+        found += [(i, s) for i, s in zip(values(batch, "id"), sizes, strict=True) if i in training]
     return sorted(found, key=lambda doc: by_hash(f"tokenizer\x1f{doc[0]}"))
 
 
@@ -180,7 +182,7 @@ def _even(available: Mapping[str, int], budget: int) -> dict[str, int]:
     >>> _even({"a": 10, "b": 100, "c": 100}, 90)
     {'a': 10, 'b': 40, 'c': 40}
     """
-    shares, left = {}, budget
+    shares, left = dict[str, int](), budget
     for i, name in enumerate(sorted(available, key=lambda n: (available[n], n))):
         shares[name] = min(available[name], left // (len(available) - i))
         left -= shares[name]
