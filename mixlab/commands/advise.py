@@ -1,7 +1,7 @@
 """`mixlab recommend` and `mixlab advise …`: what the finished runs say, and which runs to buy next."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,7 +81,7 @@ def recommend(
 
 def _numbers(told: list[str] | None, option: str) -> dict[str, float]:
     """NAME=NUMBER pairs. ConfigError: something else."""
-    found = {}
+    found = dict[str, float]()
     for pair in told or []:
         name, _, number = pair.partition("=")
         try:
@@ -258,7 +258,7 @@ def laws(
     from mixlab import show_advice
     from mixlab.advise import laws as known
 
-    lines, facts = [], {}
+    lines, facts = list[str](), dict[str, Any]()
     for name, law in known.CONSTANTS.items():
         n, d = law.optimum(flops)
         facts[name] = {"params": n, "tokens": d, "loss": float(law.loss(n, d))}

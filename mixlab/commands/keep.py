@@ -61,7 +61,7 @@ def vote(
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    found = []
+    found = list[vibes.Text]()
     for name in texts:
         run, at, step = name.partition("@")
         run_id = show.folder(ws, run).name

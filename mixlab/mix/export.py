@@ -183,4 +183,7 @@ def _title(recipe: Recipe) -> str:
 
 
 def _yaml(recipe: Recipe, told: Mapping[str, object]) -> str:
-    return f"# {_title(recipe)}\n" + yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(  # pyright: ignore[reportUnknownMemberType]  # its stub's FloatInt is not in pyright's typeshed
+        told, sort_keys=False, allow_unicode=True
+    )
+    return f"# {_title(recipe)}\n{text}"

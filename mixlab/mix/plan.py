@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def resolved(
 
 def order(plan: Plan) -> np.ndarray:
     """Which source each sequence comes from, as an index into `plan.draws`; int16 (plan.sequences,)."""
-    parts = []
+    parts = list[np.ndarray]()
     for group in _joint(plan.phases):
         weights = [[d.weight for d in p.draws] for p in group]
         parts.append(orders.turns(weights, [p.sequences for p in group]))
@@ -135,7 +136,7 @@ def _parts(
     begins, at = _begins(phases, train.tokens), [p.begins_at for p in phases]
     ends = [round(steps * b) if n is None else round(n / step) for b, n in zip(begins, at, strict=True)]
     ends.append(steps)
-    parts = []
+    parts = list[tuple[str, Mixture, int, int]]()
     for phase, begin, end in zip(some, [0, *ends], ends, strict=False):
         long = phase.seq_len or seq_len
         if long < 1 or step % long:
@@ -177,7 +178,7 @@ def _phase(
     sizes: Mapping[str, int],
 ) -> PlanPhase:
     """One phase and its line for each source."""
-    draws = []
+    draws = list[Draw]()
     for (source, weight), n in zip(mixture.weights.items(), counts, strict=True):
         available = sizes[source] // seq_len
         draws.append(
@@ -226,7 +227,7 @@ def _sum(draws: Sequence[Draw], phases: Sequence[PlanPhase]) -> Draw:
 
 def _key(phases: Sequence[PlanPhase]) -> str:
     """16 hex digits over all that decides the order: lengths, and whole weights and corpora of what is drawn."""
-    told = []
+    told = list[Any]()
     for p in phases:
         units = orders.whole([d.weight for d in p.draws]).tolist()
         drawn = [(d.source, u, d.corpus, d.available) for d, u in zip(p.draws, units, strict=True) if u]

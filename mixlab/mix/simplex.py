@@ -21,7 +21,7 @@ def apportion(weights: ArrayLike, n: int) -> np.ndarray:
     """
     w = np.asarray(weights, np.float64)
     assert w.ndim == 1 and (w >= 0).all() and w.sum() > 0, w
-    exact = w / w.sum() * n
+    exact: np.ndarray = w / w.sum() * n
     counts = np.floor(exact).astype(np.int64)
     rest = np.round(exact - counts, 9)  # remainders that are equal on paper stay equal here
     counts[np.lexsort((-w, -rest))[: n - counts.sum()]] += 1
@@ -110,7 +110,7 @@ def rescale(v: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> np.ndarray:
     if (short := 1 - hi[some].sum() - lo[~some].sum()) <= 1e-12:
         return _clipped(np.where(some, v, 0.0), lo, hi, 1.0)
     out = hi.copy()
-    out[~some] = _clipped(np.ones((~some).sum()), lo[~some], hi[~some], short + lo[~some].sum())
+    out[~some] = _clipped(np.ones(int((~some).sum())), lo[~some], hi[~some], short + lo[~some].sum())
     return out
 
 
