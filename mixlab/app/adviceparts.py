@@ -34,7 +34,7 @@ POWER: Mapping[str, Any] = {
 
 def sums(sources: Sequence[str]) -> tuple[tuple[tuple[str, ...], float, float], ...]:
     """Limits on what several sources have together: a row each, and one more row as soon as the last is filled."""
-    told, number, columns = [], 1, [3, 2]
+    told, number, columns = list[tuple[tuple[str, ...], float, float]](), 1, [3, 2]
     while True:
         left, right = st.columns(columns, vertical_alignment="bottom")
         names = left.multiselect(
@@ -62,7 +62,7 @@ def verdict(card: dict[str, Any]) -> None:
         grid.container().metric(label, value, border=True, help=says, height="stretch")
     table = advising.shares(card)
     said = "; ".join(f"{s} {w:.0%}, equally good {e}" for s, w, e in table[["source", "weight", "equal"]].to_numpy())
-    st.dataframe(table, hide_index=True, key="shares", alt=said, column_config=SHARES, placeholder="–")
+    parts.table(table, key="shares", alt=said, column_config=SHARES, placeholder="–")
     st.text("\n\n".join(card["sentences"][2:]))
     left = f"; {card['left_out']} finished runs of another recipe were left out" if card["left_out"] else ""
     st.caption(f"From {parts.several(len(card['runs']), 'run')}{left}.")
@@ -102,8 +102,8 @@ def power(wanted: Wanted) -> None:
     """What sweeps of some sizes would find on surfaces like the fitted one."""
     with st.spinner("Simulating designs, some seconds …"):
         found = onward.power(wanted, DESIGNS)
-    least = found.loc[found["regret"].idxmin()]
+    least = found.iloc[int(found["regret"].argmin())]
     said = f"{least['runs']:.0f} mixes x {least['seeds']:.0f} seeds lose least: {least['regret']:.4f}"
-    st.dataframe(found, hide_index=True, key="power", alt=said, column_config=POWER)
+    parts.table(found, key="power", alt=said, column_config=POWER)
     st.caption("Regret: bits per byte that the picked mix loses to the best one, on surfaces like the fitted one.")
     parts.command(wanted.of_runs("power"))

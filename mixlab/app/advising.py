@@ -7,14 +7,14 @@ it is waiting for.
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from mixlab.app import lab, weights
 from mixlab.errors import ConfigError
@@ -223,7 +223,8 @@ def chances(card: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def shares(card: dict[str, Any]) -> pd.DataFrame:
     """The recommended mix, the largest share first: source, weight, equal (range), epochs, room (price of its cap)."""
-    epochs, prices = card["epochs"] or {}, card["shadow_prices"]
+    epochs: Mapping[str, float] = card["epochs"] or {}
+    prices: Mapping[str, float] = card["shadow_prices"]
     rows = [
         {"source": s, "weight": w, "equal": "{:.0%} to {:.0%}".format(*card["indifference"][s])}
         | {"epochs": epochs.get(s), "room": prices.get(s)}

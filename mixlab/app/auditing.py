@@ -62,15 +62,15 @@ def shown(found: Audit) -> None:
                 f"{first['source']}, {first['relative_risk']:.1f} times, by {first['rule']}."
             )
         )
-    st.dataframe(mine.drop(columns=["source", "rule"]).sort_values("relative_risk", ascending=False), hide_index=True,
-                 key="rates", placeholder="–", alt="Removal rate by identity term with 95 % intervals",
-                 column_config=COLUMNS)  # fmt: skip
+    parts.table(mine.drop(columns=["source", "rule"]).sort_values("relative_risk", ascending=False),
+                key="rates", placeholder="–", alt="Removal rate by identity term with 95 % intervals",
+                column_config=COLUMNS)  # fmt: skip
     st.subheader("The same documents with only the term swapped")
     swaps = found.swaps.loc[(found.swaps["source"] == source) & (found.swaps["rule"] == rule)]
-    st.dataframe(swaps.drop(columns=["source", "rule"]).sort_values("freed", ascending=False), hide_index=True,
-                 key="swaps", placeholder="–", alt="Removed documents, free once the term is swapped")  # fmt: skip
+    parts.table(swaps.drop(columns=["source", "rule"]).sort_values("freed", ascending=False),
+                key="swaps", placeholder="–", alt="Removed documents, free once the term is swapped")  # fmt: skip
     st.caption("Freed: it was the term. Still removed: it is the company the term keeps.")
     st.subheader("Words that mark what is removed")
     words = found.words.loc[found.words["source"] == source].drop(columns="source")
-    st.dataframe(words.assign(word=[lab.visible(w) for w in words["word"]]), hide_index=True, key="words",
-                 placeholder="–", alt="Words over-represented in removed documents, by z")  # fmt: skip
+    parts.table(words.assign(word=[lab.visible(w) for w in words["word"]]), key="words",
+                placeholder="–", alt="Words over-represented in removed documents, by z")  # fmt: skip

@@ -39,7 +39,7 @@ def catalogue() -> pd.DataFrame:
     docs and bytes are those that are trained on, or those that were read; `made` is when, in unix seconds.
     """
     ws, described = Workspace.open(), _described()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in sorted({*described, *_names(ws, "raw"), *_names(ws, "tokens")}):
         spec = described.get(name)
         raw, tokens = _newest(ws, "raw", name), _newest(ws, "tokens", name)

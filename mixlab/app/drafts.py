@@ -71,8 +71,9 @@ def _path(name: str, ws: Workspace | None):
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        told = json.loads(path.read_bytes())
+        told: dict[str, Any] | list[Any] | str | float | None = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    whole = isinstance(told, dict) and isinstance(told.get("values"), dict) and isinstance(told.get("saved_at"), float)
-    return told if whole else None
+    if isinstance(told, dict) and isinstance(told.get("values"), dict) and isinstance(told.get("saved_at"), float):
+        return told
+    return None

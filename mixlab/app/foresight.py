@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from mixlab.advise import runs as reading
 from mixlab.advise.card import Estimate

@@ -43,9 +43,8 @@ def ranking(best: pd.DataFrame) -> None:
     """Finished mixes, the lowest bits per byte first."""
     leader = best.iloc[0]
     columns = {**MIXES, **(IMPORTED if bool(best["origin"].notna().any()) else {})}
-    st.dataframe(
+    parts.table(
         best,
-        hide_index=True,
         key="best",
         placeholder="",
         column_order=list(columns),

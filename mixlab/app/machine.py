@@ -25,13 +25,14 @@ def devices() -> pd.DataFrame:
 def doctors_word() -> pd.DataFrame:
     """Every check of `mixlab doctor`, those with a fix first: what, found, state, fix."""
     words = {(True, True): "ok", (True, False): "ok", (False, True): "missing", (False, False): "optional"}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"what": c["name"], "found": c["found"], "state": words[c["is_ok"], c["is_needed"]]}
         | {"fix": "" if c["is_ok"] else c["remedy"]}
         for c in map(asdict, doctor.examine())
     ]
     order = ["missing", "optional", "ok"]
-    return pd.DataFrame(sorted(rows, key=lambda r: order.index(r["state"])))
+    rows.sort(key=lambda r: order.index(r["state"]))
+    return pd.DataFrame(rows)
 
 
 def disk(ws: Workspace) -> dict[str, Any]:

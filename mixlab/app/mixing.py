@@ -107,13 +107,13 @@ def paste(text: str, names: Sequence[str]) -> dict[str, float]:
 
 def grid_of_draft(told: Mapping[str, Any] | None, names: Sequence[str]) -> tuple[State, list[str]] | None:
     """The sliders that a draft asks for, and the sources it gives weight to that are not here; None without a use."""
-    shares = (told or {}).get("weights")
+    shares: dict[str, Any] | None = (told or {}).get("weights")
     if not isinstance(shares, dict):
         return None
     usable = {str(n): float(w) for n, w in shares.items() if isinstance(w, int | float) and 0 < w < float("inf")}
     if not sum(usable.get(n, 0.0) for n in names) > 0:
         return None
-    locked = (told or {}).get("locked") or []
+    locked: list[str] = (told or {}).get("locked") or []
     grid = weights.on_grid(usable, names)
     return replace(grid, locked=tuple(n in locked for n in names)), sorted(set(usable) - set(names))
 
@@ -169,7 +169,7 @@ def _number(text: str, name: str) -> float:
 
 def licences(sources: pd.DataFrame, mixture: Mapping[str, float], tokens: int) -> list[budget.Exposure]:
     """Tokens of the mixture by licence, the doubtful first; a source that states none is 'unknown'."""
-    held, drawn = {}, {}
+    held, drawn = dict[str, dict[str, int]](), dict[str, int]()
     for name, many, one in zip(sources["source"], sources["licences"], sources["licence"], strict=True):
         told = {k or "unknown": int(v) for k, v in json.loads(many or "{}").items()}
         held[name] = told if sum(told.values()) else {one if isinstance(one, str) and one else "unknown": 1}

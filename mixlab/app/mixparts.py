@@ -100,11 +100,10 @@ def promise(mixture: Mapping[str, float], baseline: Mapping[str, float], mixes: 
 def review(sources: pd.DataFrame, mixture: Mapping[str, float], price: mixing.Cost, tokens: int) -> None:
     """The last look before anything is spent: a row a source, and the bill."""
     drawn = [round(mixture[n] * tokens) for n in sources["source"]]
-    epochs = [d / t if t else None for d, t in zip(drawn, sources["tokens"], strict=True)]
+    epochs: list[Any] = [d / t if t else None for d, t in zip(drawn, sources["tokens"], strict=True)]
     told = sources[["source", "licence"]].assign(weight=[mixture[n] for n in sources["source"]], tokens=drawn)
-    st.dataframe(
+    parts.table(
         told.assign(epochs=epochs, licence=told["licence"].replace("", None).fillna("unknown")),
-        hide_index=True,
         key="review_table",
         column_order=["source", "weight", "tokens", "epochs", "licence"],
         column_config={

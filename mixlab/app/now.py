@@ -6,7 +6,7 @@ Reads jobs/, the live runs' own files and the store; writes nothing, draws nothi
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
@@ -48,13 +48,13 @@ def live_runs(ws: Workspace, runs: pd.DataFrame) -> list[dict[str, Any]]:
     """
     if runs.empty:
         return []
-    told = []
+    told: list[dict[str, Any]] = []
     for run in runs.loc[runs["state"].isin(OPEN)].head(SHOWN_RUNS).to_dict("records"):
         found = health(ws.root / "runs" / str(run["run_id"]))
         heard = run["heartbeat_at"]
         about = {"run_id": run["run_id"], "label": run["label"], "state": found.state, "why": found.why}
         about["heard"] = None if pd.isna(heard) else heard.tz_localize("UTC").timestamp()
-        told.append({**about, **pace(run)})
+        told.append({**about, **pace(cast("dict[str, Any]", run))})
     return told
 
 

@@ -56,7 +56,7 @@ def scores(run: Path) -> pd.DataFrame:
 
 def draws(run: Path) -> pd.DataFrame:
     """What the plan draws from each source: source, weight, tokens, available, epochs, licence."""
-    rows = read_object(run / "plan.json").get("draws") or []
+    rows: list[dict[str, Any]] = read_object(run / "plan.json").get("draws") or []
     return pd.DataFrame(rows, columns=["source", "weight", "tokens", "available", "epochs", "licence"])
 
 
@@ -78,8 +78,8 @@ def events(run: Path) -> pd.DataFrame:
     """What happened, newest first: time_utc, step, level, kind, text."""
     rows = read_rows(run / "events.jsonl")
     frame = pd.DataFrame(rows, columns=["ts", "step", "level", "kind", "text"])
-    times = pd.to_datetime(frame["ts"].astype("float64"), unit="s").dt.floor("s")
-    return frame.assign(ts=times).rename(columns={"ts": "time_utc"}).iloc[::-1].reset_index(drop=True)
+    times: Any = pd.to_datetime(frame["ts"].astype("float64"), unit="s")
+    return frame.assign(ts=times.dt.floor("s")).rename(columns={"ts": "time_utc"}).iloc[::-1].reset_index(drop=True)
 
 
 def log(run: Path) -> tuple[str, str]:

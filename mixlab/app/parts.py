@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -138,8 +138,13 @@ def chart(altair_chart: Any, alt: str | None = None, *, key: str, height: int | 
         altair_chart = altair_chart.properties(description=alt)
     if _rows_of(altair_chart) > MANY_ROWS:
         altair_chart = altair_chart.properties(usermeta={"embedOptions": {"renderer": "canvas"}})
-    tall = {} if height is None else {"height": height}
-    return st.altair_chart(altair_chart, key=key, width="stretch", **tall, **options)
+    tall: dict[str, Any] = {} if height is None else {"height": height}
+    return cast("Any", st.altair_chart(altair_chart, key=key, width="stretch", **tall, **options))
+
+
+def table(rows: Any, *, key: str, alt: str, place: Any = st, **options: Any) -> None:
+    """A table without its index, with its words in `alt`; `options` go to st.dataframe."""
+    place.dataframe(rows, hide_index=True, key=key, alt=alt, **options)
 
 
 def mean_or_each() -> Sequence[Any]:

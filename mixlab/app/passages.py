@@ -67,7 +67,7 @@ def _line(number: int, text: str, what: str, spans: Sequence[tuple[int, int, str
     first = spans[0][0] if spans else 0
     begin = max(0, first - BEFORE) if len(text) > LONGEST else 0
     stop = min(len(text), begin + LONGEST)
-    parts, at = [], begin
+    parts, at = list[list[str]](), begin
     for start, end, _ in spans:
         start, end = max(start, at), min(end, stop)
         if end > start:

@@ -8,10 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from mixlab.app.weights import check_word
-from mixlab.config import CONF
+from mixlab.config import CONF, yaml_text
 from mixlab.errors import ConfigError
 from mixlab.workspace import disk_errors
 
@@ -63,7 +61,7 @@ def save(name: str, prompts: Sequence[str], project: Path | None = None) -> Path
 def file_of(name: str, prompts: Sequence[str], project: Path | None = None) -> tuple[Path, str]:
     """Where the exam of this name is kept, and its exact text. ConfigError for a name that could leave the folder."""
     check_word(name)
-    content = HEAD + yaml.safe_dump({"prompts": list(prompts)}, allow_unicode=True)
+    content = HEAD + yaml_text({"prompts": list(prompts)})
     return (project or Path.cwd()) / "sweeps" / "evals" / f"{name}.yaml", content
 
 

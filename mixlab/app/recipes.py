@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixlab.app.weights import NAME
-from mixlab.config import CONF, convert
+from mixlab.config import CONF, convert, yaml_text
 from mixlab.data.profiles import check_profile
 from mixlab.data.readers import check
 from mixlab.errors import ConfigError
@@ -93,7 +91,7 @@ def check_source(name: str, tree: Mapping[str, Any]) -> Source:
 
 def source_yaml(name: str, tree: Mapping[str, Any]) -> str:
     """The exact file of a source."""
-    return f"# @package sources.{name}\n" + yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
+    return f"# @package sources.{name}\n" + yaml_text(tree)
 
 
 def cleaning_tree(profiles: Mapping[str, str], default: str) -> dict[str, Any]:
@@ -113,7 +111,7 @@ def check_cleaning(name: str, tree: Mapping[str, Any]) -> Cleaning:
 
 def cleaning_yaml(tree: Mapping[str, Any]) -> str:
     """The exact file of a cleaning."""
-    return "# Saved by the filters page.\n" + yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
+    return "# Saved by the filters page.\n" + yaml_text(tree)
 
 
 def path_of(group: str, name: str, project: Path | None = None) -> Path:
@@ -149,7 +147,7 @@ def _check_name(group: str, name: str) -> None:
 
 def _packages(text: str) -> dict[str, str]:
     """`name==version: sha256`, one a line."""
-    told = {}
+    told = dict[str, str]()
     for line in filter(None, map(str.strip, text.splitlines())):
         pinned, colon, digest = line.partition(":")
         if not colon:

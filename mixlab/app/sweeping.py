@@ -220,11 +220,11 @@ def draft_of(plan: Plan, name: str) -> dict[str, Any]:
 
 def from_draft(told: Mapping[str, Any] | None) -> dict[str, Any]:
     """Values of a draft that can still be used; the others are left to the page's defaults."""
-    told, usable = told or {}, {}
+    told, usable = told or {}, dict[str, Any]()
     for name, (least, most) in LIMITS.items():
         value = told.get(name)
         if isinstance(value, type(least)) and least <= value <= most:
             usable[name] = value
     usable |= {n: told[n] for n in ("kind", "middle", "name") if isinstance(told.get(n), str)}
-    models = [m for m in told.get("models") or [] if m in mixing.models()]
+    models = [m for m in told.get("models") or list[str]() if m in mixing.models()]
     return usable | ({"models": models} if models else {})

@@ -37,7 +37,7 @@ def counted(*names: str) -> dict[str, Any]:
 
 def switches(rules: pd.DataFrame) -> list[str]:
     """A switch for each rule, and a number for its threshold; the changes that are asked for, `rule=off`, `rule=2`."""
-    asked = []
+    asked = list[str]()
     hit, idle = (rules.loc[rules["docs"] > 0], rules.loc[rules["docs"] == 0])
     asked += _switches(hit)
     if len(idle):
@@ -47,7 +47,7 @@ def switches(rules: pd.DataFrame) -> list[str]:
 
 
 def _switches(rules: pd.DataFrame) -> list[str]:
-    asked = []
+    asked = list[str]()
     grid = st.grid(3, min_column_width=250)
     for row in rules.to_dict("records"):
         name, limits = row["rule"], row["limits"]
@@ -96,10 +96,10 @@ def outcome(told: pd.DataFrame) -> None:
                       help=f"Now {now:,.0f}; then {then:,.0f}.", height="stretch")  # fmt: skip
         st.metric("Come back", f"{sum(told['docs_back']):,}", border=True, width=150, height="stretch")
         st.metric("Go", f"{sum(told['docs_gone']):,}", border=True, width=110, height="stretch")
-    st.dataframe(told, hide_index=True, key="answer", placeholder="–", alt="What the changes do, a row a source",
-                 column_config={c: st.column_config.NumberColumn(c.replace("_", " "), format="localized")
-                                for c in told.columns if c not in ("source", "is_exact")}
-                 | {"is_exact": st.column_config.CheckboxColumn("exact")})  # fmt: skip
+    parts.table(told, key="answer", placeholder="–", alt="What the changes do, a row a source",
+                column_config={c: st.column_config.NumberColumn(c.replace("_", " "), format="localized")
+                               for c in told.columns if c not in ("source", "is_exact")}
+                | {"is_exact": st.column_config.CheckboxColumn("exact")})  # fmt: skip
     if not all(told["is_exact"]):
         st.warning("Not exact: a later step of a profile compares documents, and those that come back would take part.")
     st.caption("Counted before deduplication and hold-out, which would look at the documents that come back.")

@@ -188,9 +188,9 @@ def sampled(runs: pd.DataFrame) -> dict[str, str]:
 def rivals(runs: pd.DataFrame, among: Sequence[str]) -> list[str]:
     """Two of these runs to begin with: the first, and the next of another mix, under the same seed if there is one."""
     told = runs.set_index("run_id").loc[list(among), ["mix_id", "seed"]]
-    first = among[0]
-    others = [r for r in among if told.loc[r, "mix_id"] != told.loc[first, "mix_id"]]
-    alike = [r for r in others if told.loc[r, "seed"] == told.loc[first, "seed"]]
+    first, mix, seed = among[0], told["mix_id"], told["seed"]
+    others = [r for r in among if mix[r] != mix[first]]
+    alike = [r for r in others if seed[r] == seed[first]]
     return [first, *(alike or others)[:1]]
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mixlab.app.sliders import Row, State
-from mixlab.config import CONF
+from mixlab.config import CONF, yaml_text
 from mixlab.errors import ConfigError
 from mixlab.mix import mixture as algebra
 from mixlab.mix.simplex import apportion
@@ -196,6 +195,4 @@ def keep(name: str, weights: Mapping[str, float], *, overwrite: bool = False, pr
 def as_yaml(name: str, weights: Mapping[str, float]) -> str:
     """The file's content: a value of the group `mixture`."""
     tree = {"rule": "weights", "name": name, "weights": {s: float(w) for s, w in weights.items()}}
-    return "# Shares of training tokens; saved by the mix page.\n" + yaml.safe_dump(
-        tree, sort_keys=False, allow_unicode=True
-    )
+    return "# Shares of training tokens; saved by the mix page.\n" + yaml_text(tree)

@@ -35,7 +35,7 @@ with st.expander("Constraints", expanded=True):
                                 width=300)  # fmt: skip
         epochs = st.number_input("Passes over a source, at most", 0.01, 1000.0, None, key="epochs", bind="query-params",
                                  placeholder="as the runs", width=220)  # fmt: skip
-    limits = {}
+    limits = dict[str, tuple[int, int]]()
     grid = st.grid(4, min_column_width=200)
     for source in sources:
         with grid.container():
@@ -49,7 +49,7 @@ with st.expander("What counts, how boldly, and for which run"):
                              placeholder="all sweeps")  # fmt: skip
         alike = st.toggle("Divide scores by their spread", key="standardise", bind="query-params",
                           help="By their standard deviation between runs, so that none counts more.")  # fmt: skip
-    counts, ceilings = {}, {}
+    counts, ceilings = dict[str, float | None](), dict[str, float | None]()
     grid = st.grid(4, min_column_width=200)
     for source in metrics or sources:
         with grid.container():

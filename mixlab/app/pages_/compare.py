@@ -1,5 +1,7 @@
 """Compare: runs or mixes against the first one picked: shares in points, seed bands, paired scores, settings."""
 
+from typing import Any
+
 import streamlit as st
 
 from mixlab.app import lab, parts, verdicts
@@ -50,7 +52,7 @@ names = {name: verdicts.short_name(name, runs, mixes) for name in picked}
 firsts = {name: verdicts.representative(ids, runs) for name, ids in groups.items()}
 sources = lab.source_names()
 base, *others = picked
-files = {}
+files = dict[str, Any]()
 
 for number, other in enumerate(others):
     st.header(parts.plain(f"{names[other]} against {names[base]}"), divider=True)
@@ -71,9 +73,7 @@ for number, other in enumerate(others):
         if len(scores):
             order = ["task", "a", "b", "difference", "interval", "verdict"]
             said = "; ".join(f"{t}: {v}" for t, v in zip(scores["task"], scores["verdict"], strict=True))
-            st.dataframe(
-                scores, hide_index=True, column_order=order, column_config=NUMBERS, alt=said, key=f"t-{number}"
-            )
+            parts.table(scores, column_order=order, column_config=NUMBERS, alt=said, key=f"t-{number}")
         st.caption(
             f"b minus a in bits per byte, lower is better; a: {parts.several(len(told['a']), 'run')}, "
             f"b: {parts.several(len(told['b']), 'run')}. "
@@ -85,8 +85,8 @@ for number, other in enumerate(others):
             st.subheader("Tasks, item by item")
             apart = ", ".join(tasks.loc[tasks["distinguishable"], "task"]) or "none"
             order = ["task", "n", "a", "b", "floor", "difference", "lo", "hi", "p_holm", "verdict"]
-            st.dataframe(
-                tasks, hide_index=True, column_order=order, column_config=NUMBERS, key=f"tasks-{number}",
+            parts.table(
+                tasks, column_order=order, column_config=NUMBERS, key=f"tasks-{number}",
                 alt=f"{len(tasks)} task scores, told apart: {apart}",
             )  # fmt: skip
         elif told["refused"]:
@@ -127,7 +127,7 @@ with parts.guarded():
         st.write("None but the mixture: they were trained alike.")
     else:
         said = ", ".join(settings["key"].head(8))
-        st.dataframe(settings, hide_index=True, key="settings", alt=f"{len(settings)} settings differ: {said}")
+        parts.table(settings, key="settings", alt=f"{len(settings)} settings differ: {said}")
 
 st.header("Keep", divider=True)
 with st.container(horizontal=True, vertical_alignment="bottom"):

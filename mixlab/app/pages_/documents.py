@@ -1,5 +1,7 @@
 """Documents: those that were kept and those that went, why, and beside which twin."""
 
+from typing import Any
+
 import streamlit as st
 
 from mixlab.app import corpora, lab, parts
@@ -46,7 +48,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     only = st.toggle("No other rule hits", key="only", bind="query-params", on_change=first_page,
                      help="Documents that would come back if the rule alone were off.")  # fmt: skip
 fates = corpora.fates(which).set_index("fate")
-there = {name: int(fates.loc[name, "docs"]) for name in browse.FATES if name in fates.index}
+there = {name: int(fates["docs"][name]) for name in browse.FATES if name in fates.index}
 fate = st.pills("What became of them", list(there), key="fate", bind="query-params", on_change=first_page)
 st.caption(browse.FATES[fate] if fate else " · ".join(f"{n:,} {name}" for name, n in there.items()))
 held = corpora.labelled(source)
@@ -76,12 +78,12 @@ if rows.empty:
 else:
     table_key = f"rows-{which}-{hash((fate, rule, only, part, wanted, number))}"
     said = dict(zip(held["id"], held["label"], strict=True))
-    inert = {c: [lab.visible(str(v)) for v in rows[c]] for c in ("id", "why", "text")}
-    place.dataframe(
-        rows.assign(**inert, label=[said.get(i) for i in rows["id"]]), key=table_key, hide_index=True,
-        height=min(38 + 35 * len(rows), 460),
+    inert: dict[str, list[Any]] = {c: [lab.visible(str(v)) for v in rows[c]] for c in ("id", "why", "text")}
+    inert["label"] = [said.get(i) for i in rows["id"]]
+    parts.table(
+        rows.assign(**inert), key=table_key, height=min(38 + 35 * len(rows), 460),
         column_order=["id", "fate", "why", "text", "label", "bytes_in", "bytes_out", "lines_dropped"],
-        placeholder="–", on_select=open_row, selection_mode="single-row",
+        placeholder="–", place=place, on_select=open_row, selection_mode="single-row",
         alt=f"{len(rows)} of {total} documents of {source}; tick one to read it",
         column_config={
             "id": st.column_config.TextColumn("Id", pinned=True, width=140),
@@ -130,8 +132,8 @@ if typed:
             with column:
                 st.text(f"{title}: {lab.visible(who)}")
                 passages(beside(text), label=f"{title} text", key=f"side-{title}")
-    st.dataframe(corpora.verdicts(found), hide_index=True, key="rules", placeholder="–",
-                 alt="Every document rule in order, whether it drops this document, and what it measured")  # fmt: skip
+    parts.table(corpora.verdicts(found), key="rules", placeholder="–",
+                alt="Every document rule in order, whether it drops this document, and what it measured")  # fmt: skip
     pages = pages_of(found)
     lines = page_of_first_span(found)
     if pages > 1:

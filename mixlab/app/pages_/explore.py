@@ -1,5 +1,7 @@
 """Explore: comparable runs as points of the space of mixes, what each source does, how good predictions are."""
 
+from typing import Any
+
 import streamlit as st
 
 from mixlab.app import advising, lab, parts, verdicts
@@ -32,7 +34,7 @@ score = st.selectbox(
 
 def clicked(chart: str) -> None:
     """A click on a point chooses its run."""
-    picked = state[chart].selection.get(charts_explore.PICK) or [{}]
+    picked: list[dict[str, Any]] = state[chart].selection.get(charts_explore.PICK) or [{}]
     if picked[0].get("run_id") in labels:
         state["run"] = picked[0]["run_id"]
 
@@ -138,5 +140,5 @@ with parts.guarded("The fit cannot be made"):
             st.subheader("Advice and what came of it")
             trained = sum(outcomes["pairs"] > 0)
             said = f"{len(outcomes)} mixes were advised, {trained} of them trained beside natural"
-            st.dataframe(outcomes, hide_index=True, key="outcomes", alt=said, placeholder="not trained yet")
+            parts.table(outcomes, key="outcomes", alt=said, placeholder="not trained yet")
             parts.command(["advise", "ledger"], f"{said}. Gains over natural in bits per byte.")

@@ -22,7 +22,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
                              width=420) or list(cleaned)  # fmt: skip
     unit = st.segmented_control("Counted in", list(charts_data.UNITS), default="docs", required=True, key="unit",
                                 bind="query-params", format_func=charts_data.UNITS.__getitem__)  # fmt: skip
-keys = []
+keys = list[str]()
 several = [name for name in sources if len(cleaned[name]) > 1]
 with st.expander("Which cleaning of each source", key="which") if several else st.container():
     for name in sources:
@@ -52,8 +52,8 @@ if left.open:
                 parts.chart(charts_data.waterfall(part, unit, colours.get(name, charts_data.OKABE_ITO[0])),
                             key=f"fall-{name}")  # fmt: skip
         with st.expander("The same as a table", key="stages"):
-            st.dataframe(
-                tables["stages"], hide_index=True, key="stage_table", alt="What is left of each source after each step",
+            parts.table(
+                tables["stages"], key="stage_table", alt="What is left of each source after each step",
                 column_config={c: st.column_config.NumberColumn(c, format="localized") for c in charts_data.UNITS},
             )  # fmt: skip
         parts.command(["data", "atlas", *(sources if len(sources) == 1 else [])], "The same in a shell:")
@@ -64,8 +64,8 @@ if by_rule.open:
         else:
             parts.chart(charts_data.kills(tables["kills"], colours, unit), key="kills")
             st.caption("A document that several rules hit is shared out evenly among them: the bars sum to the loss.")
-            st.dataframe(
-                tables["kills"].sort_values("docs_hit", ascending=False), hide_index=True, key="kill_table",
+            parts.table(
+                tables["kills"].sort_values("docs_hit", ascending=False), key="kill_table",
                 alt="What each rule removes, a row a source and rule", placeholder="–",
                 column_config=switching.KILL_COLUMNS,
             )  # fmt: skip
@@ -78,9 +78,9 @@ if by_rule.open:
             st.subheader("Rules that hit the same documents")
             parts.chart(charts_data.overlap(tables["overlap"]), key="overlap")
         st.subheader("Lines that went")
-        st.dataframe(tables["lines"], hide_index=True, key="line_table", placeholder="–",
-                     alt="Lines that line rules drop, by source and rule",
-                     column_config=switching.counted("lines", "docs"))  # fmt: skip
+        parts.table(tables["lines"], key="line_table", placeholder="–",
+                    alt="Lines that line rules drop, by source and rule",
+                    column_config=switching.counted("lines", "docs"))  # fmt: skip
 if what_if.open:
     with what_if:
         st.caption("Switch rules off or move thresholds: the counts follow at once, nothing is cleaned again.")

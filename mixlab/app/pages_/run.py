@@ -88,15 +88,15 @@ if opened["Curves"].open:
         st.subheader("Mixture")
         percent = {"weight": st.column_config.NumberColumn(format="percent")}
         numbers = {n: st.column_config.NumberColumn(format="localized") for n in ("tokens", "available")}
-        st.dataframe(mix, hide_index=True, key="draws", column_config={**percent, **numbers},
-                     alt=f"{len(mix)} sources with weights, tokens and epochs")  # fmt: skip
+        parts.table(mix, key="draws", column_config={**percent, **numbers},
+                    alt=f"{len(mix)} sources with weights, tokens and epochs")  # fmt: skip
 if opened["Scores"].open:
     with opened["Scores"], parts.guarded():
         told = one_run.scores(run)
         if told.empty:
             st.write("Nothing is scored yet. Task scores come from a suite:")
         else:
-            st.dataframe(told, hide_index=True, alt=f"The last score of each of {len(told)} tasks", key="scores")
+            parts.table(told, alt=f"The last score of each of {len(told)} tasks", key="scores")
         parts.command(["runs", "eval", run_id, "--suite", "full"], "Tasks for this run, without training again:")
 if opened["Samples"].open:
     with opened["Samples"], parts.guarded():
@@ -104,7 +104,7 @@ if opened["Samples"].open:
 if opened["Settings"].open:
     with opened["Settings"], parts.guarded():
         told = one_run.settings(run)
-        st.dataframe(told, hide_index=True, alt=f"{len(told)} settings of this run", key="settings", height=500)
+        parts.table(told, alt=f"{len(told)} settings of this run", key="settings", height=500)
         seed = st.number_input("Clone with seed", 0, 10**6, int(facts["seed"] or 0) + 1, key="clone_seed", width=200)
         words = ["runs", "clone", run_id, f"seed={int(seed or 0)}"]
         parts.launch(words, key=jobs.work_key(words), label="Train the clone")
@@ -113,7 +113,7 @@ if opened["Lineage"].open:
     with opened["Lineage"], parts.guarded():
         parts.command(["runs", "lineage", run_id])
         told = one_run.lineage(run)
-        st.dataframe(told, hide_index=True, alt=f"{len(told)} steps back to the sources", key="lineage", height=500)
+        parts.table(told, alt=f"{len(told)} steps back to the sources", key="lineage", height=500)
 if opened["Events"].open:
     with opened["Events"], parts.guarded():
         told = one_run.events(run)
@@ -122,7 +122,7 @@ if opened["Events"].open:
         for event in facts["report"].events:
             st.text(lab.visible(f"step {event.get('step')}: {event.get('text')}"))
         if len(told):
-            st.dataframe(told, hide_index=True, alt=f"{len(told)} lines of the logbook, newest first", key="events")
+            parts.table(told, alt=f"{len(told)} lines of the logbook, newest first", key="events")
 if opened["Log"].open:
     with opened["Log"], parts.guarded():
         path, text = one_run.log(run)

@@ -49,13 +49,13 @@ else:
     bpb = {c: st.column_config.NumberColumn(c.replace("_", " "), format="%.4f") for c in shown if c[:4] == "bpb_"}
     bpb["bpb_macro"] = st.column_config.NumberColumn("mean bpb", format="%.4f",
                                                      help="Held-out bits per byte, mean of sources.")  # fmt: skip
-    place.dataframe(
+    parts.table(
         found,
         key=table_key,
-        hide_index=True,
         height=min(38 + 35 * len(found), 420),
         column_order=shown,
         column_config={"label": st.column_config.TextColumn("Run", pinned=True), **shares, **bpb},
+        place=place,
         on_select=take_rows,
         selection_mode="multi-row",
         placeholder="",

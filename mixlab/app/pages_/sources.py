@@ -1,5 +1,7 @@
 """Sources: what the lab holds, preparing it, and adding a source of your own."""
 
+from typing import Any
+
 import streamlit as st
 
 from mixlab import jobs
@@ -33,9 +35,8 @@ with st.container(horizontal=True, key="totals"):
     st.metric("Text", f"{short(sum(ready['bytes']))}B", border=True, width=170)
 shown = found.assign(state=[STATES[s] for s in found["state"]], made=1000 * found["made"])
 unknown = sorted(found.loc[found["licence"] == "unknown", "source"])
-st.dataframe(
+parts.table(
     shown,
-    hide_index=True,
     key="catalogue",
     placeholder="–",
     column_order=corpora.COLUMNS,
@@ -108,7 +109,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     name = st.text_input("Name", key="new_name", placeholder="my-pages", width=240) or ""
     kind = st.selectbox("Kind", list(recipes.ABOUT), key="new_kind", width=160)
     st.text(recipes.ABOUT[kind])
-given = {}
+given = dict[str, Any]()
 fields = (*recipes.FIELDS[kind], *recipes.COMMON)
 more = [field for field in fields if field not in recipes.FIRST]
 grid = st.grid(2, min_column_width=300)

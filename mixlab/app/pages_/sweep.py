@@ -26,9 +26,9 @@ def first(options: list[str], wanted: object) -> int:
 kinds, middles, sizes = list(sweeping.KINDS), list(presets), list(mixing.models())
 with st.container(horizontal=True, vertical_alignment="bottom"):
     kind = st.selectbox("Design", kinds, first(kinds, draft.get("kind")), key="kind", bind="query-params", width=200)
-    n = st.number_input("Mixtures, at most", 1, sweeping.MOST_MIXES, draft.get("n", 16), key="n", bind="query-params",
-                        width=160)  # fmt: skip
-    seed = st.number_input("Design seed", 0, 10**6, draft.get("design_seed", 0), key="design_seed", width=140,
+    n = st.number_input("Mixtures, at most", 1, sweeping.MOST_MIXES, int(draft.get("n", 16)), key="n",
+                        bind="query-params", width=160)  # fmt: skip
+    seed = st.number_input("Design seed", 0, 10**6, int(draft.get("design_seed", 0)), key="design_seed", width=140,
                            bind="query-params", help="Of the draws, not of the runs.")  # fmt: skip
     middle, spread = "natural", 0.05
     if kind == "around":
@@ -40,12 +40,12 @@ st.caption(f"{kind}: {sweeping.KINDS.get(kind or '', '')}.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     models = st.multiselect("Models", sizes, draft.get("models", [mixing.DEFAULT_MODEL]), key="models",
                             bind="query-params", width=300)  # fmt: skip
-    seeds = st.number_input("Seeds a mixture", 1, sweeping.MOST_SEEDS, draft.get("seeds", 1), key="seeds",
+    seeds = st.number_input("Seeds a mixture", 1, sweeping.MOST_SEEDS, int(draft.get("seeds", 1)), key="seeds",
                             bind="query-params", width=150, help="Two or more show the noise.")  # fmt: skip
     tokens = st.number_input(
         "Tokens a run", 10_000, mixing.MOST_TOKENS,
-        draft.get("tokens", mixing.training(mixing.DEFAULT_MODEL).tokens), 50_000, key="tokens", bind="query-params",
-        width=180,
+        int(draft.get("tokens", mixing.training(mixing.DEFAULT_MODEL).tokens)), 50_000, key="tokens",
+        bind="query-params", width=180,
     )  # fmt: skip
     device = st.selectbox("Price on", list(cost.DEVICES), key="device", bind="query-params", width=130) or "cpu"
 plan = sweeping.Plan(
@@ -82,10 +82,9 @@ with st.expander(f"Mixtures as bars ({min(len(found), DRAWN)} of {len(found)})")
     bars = lab.bars({m.name: m.weights for m in found[:DRAWN]})
     parts.chart(charts.weights(bars, lab.source_names()), key="design")
 shares = {f"w_{s}": st.column_config.NumberColumn(s, format="percent") for s in names}
-st.dataframe(
+parts.table(
     table,
     key="planned",
-    hide_index=True,
     height=min(38 + 35 * len(table), 420),
     column_order=["mixture", "model", "seed", *shares, "hours", "dollars", "is_done"],
     column_config={

@@ -48,7 +48,7 @@ with parts.guarded("The store cannot be looked at"):
             st.success(f"{told['runs']:,} runs, all whole.")
         else:
             st.error("Nothing was changed.", title=f"{len(found)} things are not as a run leaves them")
-            st.dataframe(found, hide_index=True, alt=f"{len(found)} damaged files with their fixes", key="damage")
+            parts.table(found, alt=f"{len(found)} damaged files with their fixes", key="damage")
     if rebuild:
         with st.spinner("Reading runs into the index"):
             publish(ws)
@@ -60,13 +60,13 @@ with parts.guarded("The disk cannot be looked at"):
     free = room["free"] / room["total"]
     st.text(f"Lab: {ws.root}")
     st.progress(1 - free, text=f"{room['free'] / 1e9:.1f} GB of {room['total'] / 1e9:.1f} GB are free")
-    st.dataframe(room["parts"], hide_index=True, key="parts", alt="Sizes of the lab's folders, largest first",
-                 column_config={"MB": st.column_config.NumberColumn(format="%.1f")})  # fmt: skip
+    parts.table(room["parts"], key="parts", alt="Sizes of the lab's folders, largest first",
+                column_config={"MB": st.column_config.NumberColumn(format="%.1f")})  # fmt: skip
 
 with parts.guarded("The machine cannot be looked at"):
     devices, checks = doctor()
     st.subheader("Devices")
-    st.dataframe(devices, hide_index=True, key="devices", alt="Cores, memory and GPUs of this machine")
+    parts.table(devices, key="devices", alt="Cores, memory and GPUs of this machine")
     st.subheader("Doctor")
     missing = checks.loc[checks["state"] == "missing"]
     if missing.empty:
@@ -81,5 +81,5 @@ with parts.guarded("The machine cannot be looked at"):
             st.text(f"{check['what']} ({check['found']})")
             st.code(check["fix"], language=None, wrap_lines=True)
     st.caption("Versions and extras")
-    st.dataframe(checks, hide_index=True, key="doctor", alt=f"{len(checks)} checks, {len(missing)} of them failed")
+    parts.table(checks, key="doctor", alt=f"{len(checks)} checks, {len(missing)} of them failed")
     parts.command(["doctor"])

@@ -91,12 +91,12 @@ tally = vibes.tally(told)
 if tally.empty:
     st.write("No votes yet. Each counts for every text that it puts the chosen one before.")
 else:
-    tally = tally.assign(run=[sampled.get(r, r) for r in tally["run_id"]])
+    tally = tally.assign(run=[sampled.get(r, r) for r in map(str, tally["run_id"])])
     said = "; ".join(f"{r}: {s}" for r, s in zip(tally["run"], tally["said"], strict=True))
     shares = {c: st.column_config.NumberColumn(t, format="percent") for c, t in
               (("share", "Won"), ("lo", "95 % from"), ("hi", "95 % to"))}  # fmt: skip
-    st.dataframe(
-        tally, hide_index=True, key="tally", alt=said, placeholder="–", column_config=shares,
+    parts.table(
+        tally, key="tally", alt=said, placeholder="–", column_config=shares,
         column_order=["run", "won", "lost", "tied", "share", "lo", "hi", "said"],
     )  # fmt: skip
     st.caption("Shares of the votes that decided, with Wilson's 95 % interval: one half inside is no preference.")
