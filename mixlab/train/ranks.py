@@ -73,5 +73,9 @@ def join(device: torch.device, rows: int) -> Ranks:
             "start fewer."
         )
     if here.ranks > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        if device.type == "cuda":  # the GPU is named, lest NCCL guess it by the rank: wrong on a second machine
+            gpu = torch.device("cuda", torch.cuda.current_device())
+            dist.init_process_group("nccl", timeout=PATIENCE, device_id=gpu)
+        else:
+            dist.init_process_group("gloo", timeout=PATIENCE)
     return here
