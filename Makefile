@@ -32,7 +32,7 @@ style: install  ## Format and lint, in a second
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-lint: style  ## Format, lint, and types, which take a minute and a half
+lint: style  ## Format, lint, and types, which take a minute
 	$(BIN)/pyright
 
 check: lint  ## Format, lint, types, fast tests

@@ -111,4 +111,4 @@ def _judged(model: Body, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 def _to(values: np.ndarray, model: Body) -> Tensor:
     """An int64 tensor where the model is."""
-    return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(model.device)
+    return torch.as_tensor(np.ascontiguousarray(values, np.int64)).to(model.device)

@@ -71,10 +71,10 @@ class _Row:
     """0 where more may follow yet."""
     way: list[int]
     """Columns from the root to the id added last."""
-    cols: list[int] = field(default_factory=list)
+    cols: list[int] = field(default_factory=list[int])
     """Per position: the column of the state that judges it, its target and its request."""
-    targets: list[int] = field(default_factory=list)
-    requests: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list[int])
+    requests: list[int] = field(default_factory=list[int])
 
 
 def pack(requests: Requests, max_len: int, budget: int) -> Packed:

@@ -6,6 +6,7 @@ the block mask) is made once. Reads and writes nothing. Definition: llm-foundry 
 
 # B batch, T queries, S keys (the T queries are the last T of the S positions), N heads, H head dim
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def device_name(device: torch.device) -> str:
 
 def memory(device: torch.device) -> int:
     """Bytes of memory that a GPU has; 0 for a CPU, whose memory is not its own."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 0
 
 
 def resolve(impl: str, device: torch.device | str, precision: str, *, documents: bool = False) -> str:
@@ -171,8 +172,7 @@ def _flex(view: View) -> Attend:
 
 def flash_attention(view: View) -> Attend:
     """flash-attn 2 with `alibi_slopes`; its backward pass adds up in a fixed order, so a run repeats to the bit."""
-    from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]  # an extra, GPU only
-
+    flash_attn_func: Callable[..., Tensor] = importlib.import_module("flash_attn").flash_attn_func  # an extra, GPU only
     if view.documents is not None:
         raise ConfigError("flash-attn does not keep documents apart: use flex or sdpa.")
     slopes_N = _slopes_on(view.slopes, view.device)
@@ -230,7 +230,7 @@ def _compiled_flex() -> Callable[..., Tensor]:
     """FlexAttention compiled once per process; uncompiled it would materialise every score."""
     from torch.nn.attention.flex_attention import flex_attention as kernel  # see flex_attention
 
-    return torch.compile(kernel, dynamic=False)
+    return torch.compile(kernel, dynamic=False)  # pyright: ignore[reportUnknownMemberType]  # its backend is a bare Callable
 
 
 BACKENDS: dict[str, Callable[[View], Attend]] = {

@@ -30,10 +30,10 @@ def judge(
     """
     order_M = torch.argsort(at_M, stable=True)
     at_M, targets_M = at_M[order_M], targets_M[order_M]
-    judged, on_cpu = [], x_UD.device.type == "cpu"
+    judged, on_cpu = list[tuple[Tensor, Tensor]](), x_UD.device.type == "cpu"
     rows = (ROWS if len(wte_VD) > NARROW else NARROW_ROWS) if on_cpu else max(16, GPU_ELEMENTS // len(wte_VD))
-    borders = torch.searchsorted(at_M, torch.arange(0, len(x_UD) + rows, rows, device=at_M.device)).tolist()
-    for tile, (lo, hi) in enumerate(itertools.pairwise(borders)):
+    starts = torch.arange(0, len(x_UD) + rows, rows, device=at_M.device)
+    for tile, (lo, hi) in enumerate(_borders(at_M, starts)):
         x, of, targets = x_UD[tile * rows : (tile + 1) * rows], at_M[lo:hi] - tile * rows, targets_M[lo:hi]
         is_plain = on_cpu and x.dtype == wte_VD.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         found = _unshifted(x, wte_VD, of, targets, scale) if is_plain else None
@@ -86,5 +86,9 @@ def _by_tile(targets_M: Tensor, vocab: int, columns: int) -> list[Any]:
         return [slice(None)]
     order_M = torch.argsort(targets_M)
     starts = torch.arange(0, vocab + columns, columns, device=targets_M.device)
-    borders = torch.searchsorted(targets_M[order_M], starts).tolist()
-    return [order_M[lo:hi] for lo, hi in itertools.pairwise(borders)][: -(-vocab // columns)]
+    return [order_M[lo:hi] for lo, hi in _borders(targets_M[order_M], starts)][: -(-vocab // columns)]
+
+
+def _borders(values_M: Tensor, starts: Tensor) -> "itertools.pairwise[tuple[int, int]]":
+    """From where to where the ascending values stand that belong to each start."""
+    return itertools.pairwise(torch.searchsorted(values_M, starts).numpy(force=True).tolist())

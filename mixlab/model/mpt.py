@@ -41,7 +41,7 @@ class MPT(nn.Module):
     def compile_blocks(self) -> None:
         """torch.compile of the blocks: one program for all of them, as they differ in weights alone."""
         for block in self.transformer.blocks:
-            block.compile(dynamic=False)
+            block.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]  # torch types none of its options
 
     @property
     def device(self) -> torch.device:
@@ -135,7 +135,7 @@ class MPT(nn.Module):
 @torch.inference_mode()
 def token_logprobs(model: MPT, ids_BT: np.ndarray) -> np.ndarray:
     """log p(ids[:, t+1] | ids[:, :t+1]) in nats, (B, T-1) float64, computed in the model's own precision."""
-    ids = torch.from_numpy(np.ascontiguousarray(ids_BT, dtype=np.int64)).to(model.device)
+    ids = torch.as_tensor(np.ascontiguousarray(ids_BT, dtype=np.int64)).to(model.device)
     return -model.nats(ids).double().cpu().numpy()
 
 
@@ -209,7 +209,7 @@ class _Norm(nn.LayerNorm):
     """MPT's low_precision_layernorm: under autocast its input and output are of the lower type; else a LayerNorm."""
 
     def __init__(self, spec: ModelSpec):
-        super().__init__(spec.d_model, eps=spec.norm_eps, bias=not spec.no_bias)
+        super().__init__(spec.d_model, eps=spec.norm_eps, bias=not spec.no_bias)  # pyright: ignore[reportUnknownMemberType]  # torch leaves its device and dtype open
 
     def forward(self, input: Tensor) -> Tensor:
         kind = input.device.type
