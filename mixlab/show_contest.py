@@ -129,7 +129,7 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         f"A winner needs Holm's p over these {len(lines):,} pairs below {contest.ALPHA:g}, too, so `compare` may tell "
         "two mixes apart where a ranking does not."
     )
-    show.table("Pairs", ("a", "b", "a - b", "95 %", "p (Holm)", "winner"), lines, note=note)
+    show.table("Pairs", ("a", "b", "b - a", "95 %", "p (Holm)", "winner"), lines, note=note)
     if told["agreement"]:
         lines = [
             (a["task"], a["metric"], f"{a['decision_accuracy']:.2f}", _span(a["lo"], a["hi"]))

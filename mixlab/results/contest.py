@@ -87,7 +87,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
     """Which mix is best, and how sure that is: `mixes` (best first) and `pairs`.
 
     `mixes`: mixture -> seed -> score. A mix: mixture, mean, runs, p_best, rank_lo, rank_hi (None while no mix has two
-    seeds); a pair: a, b, difference (a minus b), lo, hi, p_holm, winner by the mixture's name.
+    seeds); a pair: a, b, difference (b minus a), lo, hi, p_holm, winner by the mixture's name.
     """
     whole = {m: [v for v in vs.values() if v is not None] for m, vs in mixes.items()}
     finite = {m: vs for m, vs in whole.items() if len(vs) == len(mixes[m])}
@@ -111,7 +111,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
     places.sort(key=lambda p: p["mean"] if lower_is_better else -p["mean"])
     pairs = list[dict[str, Any]]()
     for one, other, d, p in all_pairs({m: mixes[m] for m in finite}):
-        better = one if d.mean is not None and (d.mean < 0) == lower_is_better else other
+        better = other if d.mean is not None and (d.mean < 0) == lower_is_better else one
         won = d.distinguishable and p is not None and p < ALPHA
         pairs.append(
             {"a": one, "b": other, "difference": d.mean, "lo": d.lo, "hi": d.hi, "p_holm": p}

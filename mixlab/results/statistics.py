@@ -104,9 +104,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def all_pairs(mixes: Mapping[str, Mapping[int, float | None]]) -> list[tuple[str, str, Difference, float | None]]:
-    """Every pair of mixes over their seeds: (A, B, A minus B, p adjusted by Holm); noise pooled over the mixes."""
+    """Every pair of mixes over their seeds: (A, B, B minus A, p adjusted by Holm); noise pooled over the mixes."""
     floor = noise_floor([list(values.values()) for values in mixes.values()])
-    found = [(a, b, seeds_difference(mixes[a], mixes[b], floor)) for a, b in combinations(sorted(mixes), 2)]
+    found = [(a, b, seeds_difference(mixes[b], mixes[a], floor)) for a, b in combinations(sorted(mixes), 2)]
     known = [d.p for _, _, d in found if d.p is not None]
     adjusted = iter(holm(known))
     return [(a, b, d, next(adjusted) if d.p is not None else None) for a, b, d in found]

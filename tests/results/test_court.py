@@ -155,6 +155,8 @@ def test_a_ranking_tells_who_may_be_best_and_names_winners_by_holm():
     assert by["bad"]["p_best"] == 0 and (by["bad"]["rank_lo"], by["bad"]["rank_hi"]) == (3, 3)
     winners = {(p["a"], p["b"]): p["winner"] for p in told["pairs"]}
     assert winners["bad", "good"] == "good" and winners["good", "same"] == contest.NOBODY
+    (pair,) = (p for p in told["pairs"] if (p["a"], p["b"]) == ("bad", "good"))
+    assert pair["difference"] == pytest.approx(-0.998, abs=0.001) and pair["lo"] < pair["hi"] < 0  # b minus a
     told = contest.ranking({"a": {0: 1.0}, "b": {0: 2.0}, "gone": {0: None}})
     assert "noise is unknown" in told["words"] and "gone" in told["words"] and told["mixes"][0]["p_best"] is None
     assert [p["winner"] for p in told["pairs"]] == [contest.NOBODY]
