@@ -14,7 +14,7 @@ from mixlab.advise.gain import noise_of_repeats
 from mixlab.advise.gp import train_ard
 from mixlab.advise.objective import Objective
 from mixlab.advise.optimise import NEAR, minimiser
-from mixlab.advise.region import Limits
+from mixlab.advise.region import Limits, region_of
 from mixlab.advise.target import priced
 from mixlab.advise.validation import decision_accuracy
 from mixlab.advise.verdict import Wish, reachable
@@ -184,7 +184,8 @@ def noise_sd(objective: Objective) -> float:
 
 
 def _pool(objective: Objective, limits: Limits, rng: np.random.Generator) -> np.ndarray:
-    """Mixes (n, m) that may be bought: the best so far, others around it at every distance, and the runs' own.
+    """Mixes (n, m) that may be bought: the best so far, others around it at every distance, and the runs' own within
+    the limits.
 
     Where a recommendation may lie, half of them near the best: a plateau is narrow, and far corners were seen.
     """
@@ -192,7 +193,10 @@ def _pool(objective: Objective, limits: Limits, rng: np.random.Generator) -> np.
     best, _ = minimiser(objective, region, samples=SAMPLES)
     drawn = region.spread(region.sample(POOL, rng))
     near = best + rng.choice(NEAR, POOL)[:, None] * (drawn - best)
-    return np.vstack([best, near, drawn[: POOL // 2], np.unique(objective.fits[0].weights.round(9), axis=0)])
+    own, wide = np.unique(objective.fits[0].weights.round(9), axis=0), region_of(objective.sources, limits)
+    blocks = wide.gather(own)
+    is_allowed = wide.holds(blocks) & np.isclose(wide.spread(blocks), own, atol=1e-6).all(1)
+    return np.vstack([best, near, drawn[: POOL // 2], own[is_allowed]])
 
 
 def _posterior(objective: Objective, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

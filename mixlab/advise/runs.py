@@ -90,14 +90,11 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
         return _elsewhere(used, ws, left, notes, metrics, ask)
     facts = facts_of(ws, used[0]["run_id"])
     target = _target(facts, ask)
-    limits = (ask.wish or Wish()).limits
-    if ask.only_licences:
-        limits = _licensed(facts, ask.only_licences, limits)
     verdict = recommend(
         table(used),
         metrics,
         facts.natural,
-        replace(ask.wish or Wish(), limits=limits, target=target),
+        replace(ask.wish or Wish(), limits=_limits(facts, ask), target=target),
         widen=ledger.widen(ledger.settled(ws.ledger, rows)),
     )
     return Advice(
@@ -111,15 +108,17 @@ def advise(rows: Sequence[Row], ws: Workspace, ask: Ask | None = None) -> Advice
 
 
 def fitted(rows: Sequence[Row], ws: Workspace, ask: Ask) -> tuple[Objective, Limits, float]:
-    """The objective fitted to the comparable runs, the caps that their epochs set, and the dollars of one such run."""
+    """The objective fitted to the comparable runs, what a mix must keep to (the caps that epochs set among it), and the
+    dollars of one such run."""
     used, _, _ = comparable(rows, ask.sweep)
     told = table(used)
     objective = objective_of([fit(told, m) for m in metrics_of(used, ask.metrics)])
     if used[0].get("origin"):  # neither the size of their sources nor their price is known
-        return objective, Limits(), 0.0
+        return objective, (ask.wish or Wish()).limits, 0.0
     facts = facts_of(ws, used[0]["run_id"])
-    target = _target(facts, ask)
-    return objective, Limits(caps=target.caps()), target.price()[1]
+    target, limits = _target(facts, ask), _limits(facts, ask)
+    caps = {s: min(cap, limits.caps.get(s, 1.0)) for s, cap in target.caps().items()}
+    return objective, replace(limits, caps={**limits.caps, **caps}), _target(facts, Ask(device=ask.device)).price()[1]
 
 
 def designs(objective: Objective) -> Callable[[int, int], np.ndarray]:
@@ -276,8 +275,11 @@ def _target(facts: Facts, ask: Ask) -> Target:
     return Target(tokens=tokens, available=facts.available, max_epochs=epochs, flops=flops, device=ask.device)
 
 
-def _licensed(facts: Facts, allowed: Sequence[str], limits: Limits) -> Limits:
-    """Caps of 0 on every source that holds text under another licence. PlanError: no source is left."""
+def _limits(facts: Facts, ask: Ask) -> Limits:
+    """Those of the wish; caps of 0 on sources with text under another licence than allowed. PlanError: none is left."""
+    limits, allowed = (ask.wish or Wish()).limits, ask.only_licences
+    if not allowed:
+        return limits
     fold = {a.casefold() for a in allowed}
     barred = {s: told for s, told in facts.licences.items() if not {x.casefold() for x in told} <= fold}
     if len(barred) == len(facts.licences):

@@ -109,32 +109,35 @@ class Wanted:
         """The same for the shell: words after `mixlab`."""
         told = ["recommend"]
         told += [] if self.sweep is None else ["--sweep", self.sweep]
-        for option, values in (
-            ("--metric", self.metrics),
-            ("--floor", _pairs(self.floors)),
-            ("--cap", _pairs(self.caps)),
-            ("--group", [f"{'+'.join(names)}>={least:g}" for names, least, _ in self.groups if least > 0]),
-            ("--group", [f"{'+'.join(names)}<={most:g}" for names, _, most in self.groups if most < 1]),
-            ("--weight", _pairs(self.importance)),
-            ("--ceiling", _pairs(self.ceilings)),
-        ):
-            for value in values:
-                told += [option, value]
-        told += ["--freeze", ",".join(_pairs(self.frozen))] if self.frozen else []
-        told += [] if self.max_epochs is None else ["--max-epochs", f"{self.max_epochs:g}"]
-        told += ["--only-licences", ",".join(self.only_licences)] if self.only_licences else []
+        told += [w for m in self.metrics for w in ("--metric", m)] + self._within()
+        told += [w for pair in _pairs(self.importance) for w in ("--weight", pair)]
+        told += [w for pair in _pairs(self.ceilings) for w in ("--ceiling", pair)]
         told += ["--standardise"] if self.standardise else []
         told += ["--caution", f"{self.caution:g}"] if self.caution else []
         told += ["--pull", f"{self.pull:g}"] if self.pull else []
-        told += [] if self.target_tokens is None else ["--target-tokens", str(self.target_tokens)]
         told += [] if self.target_params is None else ["--target-params", f"{self.target_params:.12g}"]
         return told + ([] if self.device == "cpu" else ["--device", self.device])
+
+    def _within(self) -> list[str]:
+        """Options for what a mix must keep to."""
+        told = [w for pair in _pairs(self.floors) for w in ("--floor", pair)]
+        told += [w for pair in _pairs(self.caps) for w in ("--cap", pair)]
+        for names, least, most in self.groups:
+            told += ["--group", f"{'+'.join(names)}>={least:g}"] if least > 0 else []
+            told += ["--group", f"{'+'.join(names)}<={most:g}"] if most < 1 else []
+        told += ["--freeze", ",".join(_pairs(self.frozen))] if self.frozen else []
+        told += [] if self.max_epochs is None else ["--max-epochs", f"{self.max_epochs:g}"]
+        told += ["--only-licences", ",".join(self.only_licences)] if self.only_licences else []
+        return told + ([] if self.target_tokens is None else ["--target-tokens", str(self.target_tokens)])
 
     def of_runs(self, verb: str) -> list[str]:
         """`mixlab advise <verb>` on the same runs and metrics, as far as it takes them."""
         told = ["advise", verb] + ([] if self.sweep is None else ["--sweep", self.sweep])
         told += ["--max-epochs", f"{self.max_epochs:g}"] if verb == "horizon" and self.max_epochs is not None else []
-        return told + [w for m in self.metrics for w in ("--metric", m)] if verb != "power" else told
+        told += [w for m in self.metrics for w in ("--metric", m)] if verb != "power" else []
+        if verb == "next":
+            told += self._within() + ([] if self.device == "cpu" else ["--device", self.device])
+        return told
 
 
 def train_words(name: str, mixture: dict[str, float], like: str, seed: int) -> list[str]:

@@ -1,19 +1,30 @@
 """`mixlab recommend` and `mixlab advise …`: what the finished runs say, and which runs to buy next."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from mixlab.commands.limits import (
+    Caps,
+    Floors,
+    Frozen,
+    Licences,
+    MaxEpochs,
+    Sums,
+    Tokens,
+    above_zero,
+    limits,
+    names,
+    numbers,
+)
 from mixlab.commands.options import AsJson
 from mixlab.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mixlab.advise.region import Group
 
 app = typer.Typer(no_args_is_help=True, help="What the runs say, and which to buy next.")
 Sweep = Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")]
 SIZES = {"K": 1e3, "M": 1e6, "B": 1e9}
+Device = Annotated[str, typer.Option(help="What it is priced on: cpu, a100, h100, h200.")]
 Metrics = Annotated[list[str] | None, typer.Option("--metric", help="bpb_code, bpb/code or code; again for more.")]
 
 
@@ -21,40 +32,32 @@ def recommend(
     as_json: AsJson = False,
     sweep: Sweep = None,
     metric: Metrics = None,
-    max_epochs: Annotated[float | None, typer.Option(help="Passes over a source, at most.")] = None,
-    only_licences: Annotated[str | None, typer.Option(help="SPDX names, by commas: other sources get nothing.")] = None,
-    floor: Annotated[list[str] | None, typer.Option(metavar="SOURCE=SHARE", help="At least.")] = None,
-    cap: Annotated[list[str] | None, typer.Option(metavar="SOURCE=SHARE", help="At most.")] = None,
-    group: Annotated[list[str] | None, typer.Option(metavar="A+B<=SHARE", help="A sum, <= or >=.")] = None,
-    freeze: Annotated[list[str] | None, typer.Option(metavar="A=2,B=1", help="Move together, so mixed.")] = None,
+    max_epochs: MaxEpochs = None,
+    only_licences: Licences = None,
+    floor: Floors = None,
+    cap: Caps = None,
+    group: Sums = None,
+    freeze: Frozen = None,
     weight: Annotated[list[str] | None, typer.Option(metavar="METRIC=NUMBER", help="What it counts.")] = None,
     ceiling: Annotated[list[str] | None, typer.Option(metavar="METRIC=VALUE", help="No worse than.")] = None,
     standardise: Annotated[bool, typer.Option("--standardise", help="Divide scores by their sd between runs.")] = False,
     caution: Annotated[float, typer.Option(help="Sds added to the predicted loss.")] = 0.0,
     pull: Annotated[float, typer.Option(help="Loss a nat of KL from natural costs, such as 0.05.")] = 0.0,
-    target_tokens: Annotated[float | None, typer.Option(help="Tokens of the run it is for.")] = None,
+    target_tokens: Tokens = None,
     target_params: Annotated[float | None, typer.Option(help="Parameters of its model.")] = None,
-    device: Annotated[str, typer.Option(help="What it is priced on: cpu, a100, h100, h200.")] = "cpu",
+    device: Device = "cpu",
     save: Annotated[Path | None, typer.Option(help="Write the mix, e.g. sweeps/mixture/x.yaml.")] = None,
 ) -> None:
     """The best mix as far as the finished runs tell, and how sure."""
     from mixlab import show
     from mixlab.advise import ledger, runs
-    from mixlab.advise.region import Limits
     from mixlab.advise.verdict import Wish
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    sizes = {"--max-epochs": max_epochs, "--target-tokens": target_tokens, "--target-params": target_params}
-    for option, value in sizes.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"{option} is a number above 0, not {value:g}.")
-    frozen = tuple(_numbers(f.split(","), "--freeze") for f in freeze or [])
-    limits = Limits(
-        floors=_numbers(floor, "--floor"), caps=_numbers(cap, "--cap"), groups=_groups(group), frozen=frozen
-    )
+    above_zero({"--max-epochs": max_epochs, "--target-tokens": target_tokens, "--target-params": target_params})
     wish = Wish(
-        limits=limits,
+        limits=limits(floor, cap, group, freeze),
         importance=_metric(weight, "--weight"),
         ceilings=_metric(ceiling, "--ceiling"),
         standardise=standardise,
@@ -65,7 +68,7 @@ def recommend(
         sweep=sweep,
         metrics=tuple(metric or ()),
         max_epochs=max_epochs,
-        only_licences=tuple(x.strip() for x in (only_licences or "").split(",") if x.strip()),
+        only_licences=names(only_licences),
         target_tokens=None if target_tokens is None else int(target_tokens),
         target_params=target_params,
         device=device,
@@ -79,36 +82,10 @@ def recommend(
     show.verdict(advice, as_json=as_json)
 
 
-def _numbers(told: list[str] | None, option: str) -> dict[str, float]:
-    """NAME=NUMBER pairs. ConfigError: something else."""
-    found = dict[str, float]()
-    for pair in told or []:
-        name, _, number = pair.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError as e:
-            raise ConfigError(f"{option} is given as NAME=NUMBER, for instance {option} code=0.2; not '{pair}'.") from e
-    return found
-
-
 def _metric(told: list[str] | None, option: str) -> dict[str, float]:
     """NAME=NUMBER pairs whose names are metrics, in the spelling of the table."""
-    named = _numbers(told, option)
+    named = numbers(told, option)
     return {(n.replace("/", "_") if n.startswith(("bpb", "loss")) else f"bpb_{n}"): v for n, v in named.items()}
-
-
-def _groups(told: list[str] | None) -> "tuple[Group, ...]":
-    """Limits on sums, from `a+b<=0.4` or `a+b>=0.2`."""
-    from mixlab.advise.region import Group
-
-    found: list[Group] = []
-    for text in told or []:
-        sign = "<=" if "<=" in text else ">="
-        names, _, number = text.partition(sign)
-        share = next(iter(_numbers([f"sum={number}"], "--group").values()))
-        members = tuple(n.strip() for n in names.split("+"))
-        found.append(Group(sources=members, **({"most": share} if sign == "<=" else {"least": share})))
-    return tuple(found)
 
 
 @app.command("replay")
@@ -159,19 +136,38 @@ def next_runs(
     batch: Annotated[int, typer.Option(help="Runs to buy at once.")] = 4,
     sweep: Sweep = None,
     metric: Metrics = None,
+    max_epochs: MaxEpochs = None,
+    only_licences: Licences = None,
+    floor: Floors = None,
+    cap: Caps = None,
+    group: Sums = None,
+    freeze: Frozen = None,
+    target_tokens: Tokens = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """The mixes worth training next, and whether any is worth its price."""
+    """The mixes worth training next, within limits, and whether any is worth its price."""
     from dataclasses import asdict
 
     from mixlab import show_advice
     from mixlab.advise import buy, runs
+    from mixlab.advise.verdict import Wish
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    objective, limits, dollars = runs.fitted(list_runs(ws), ws, runs.Ask(sweep=sweep, metrics=tuple(metric or ())))
-    told = buy.next_runs(objective, batch, limits=limits, dollars=dollars)
+    above_zero({"--max-epochs": max_epochs, "--target-tokens": target_tokens})
+    ask = runs.Ask(
+        sweep=sweep,
+        metrics=tuple(metric or ()),
+        max_epochs=max_epochs,
+        only_licences=names(only_licences),
+        target_tokens=None if target_tokens is None else int(target_tokens),
+        device=device,
+        wish=Wish(limits=limits(floor, cap, group, freeze)),
+    )
+    objective, within, dollars = runs.fitted(list_runs(ws), ws, ask)
+    told = buy.next_runs(objective, batch, limits=within, dollars=dollars)
     show_advice.sentences([told.words, *map(_mix, told.mixes)], asdict(told), as_json=as_json)
 
 
@@ -204,7 +200,7 @@ def power(
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    told = {_size(size): rho for size, rho in _numbers(agreement, "--agreement").items()}
+    told = {_size(size): rho for size, rho in numbers(agreement, "--agreement").items()}
     asked = [_design(text) for text in design or ["16x1", "32x1", "16x2"]]
     if table is not None:
         known = replay.read(table)

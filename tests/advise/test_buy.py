@@ -6,6 +6,7 @@ import pytest
 from mixlab.advise import buy
 from mixlab.advise.fits import fit
 from mixlab.advise.objective import objective_of
+from mixlab.advise.region import Limits
 from mixlab.errors import ConfigError
 from tests.advise.planted import METRICS, SOURCES, surface, sweep
 
@@ -19,6 +20,19 @@ def test_a_batch_cuts_expected_regret_and_says_when_to_stop():
     assert told.words.endswith("go on." if told.is_worth_it else "stop.")
     with pytest.raises(ConfigError, match="at least one"):
         buy.next_runs(objective, 0)
+
+
+def test_what_is_to_be_bought_keeps_to_the_limits_though_the_runs_did_not():
+    objective = objective_of([fit(sweep(3)[0], METRICS[0])])
+    a, b, *_ = SOURCES
+    assert (objective.fits[0].weights[:, list(objective.sources).index(a)] > 0.3).any()
+    for limits in (
+        Limits(caps={a: 0.3}, floors={b: 0.2}),
+        Limits(caps={a: 0.3}, frozen=({a: 2.0, b: 1.0},)),
+    ):
+        for mix in buy.next_runs(objective, 4, limits=limits).mixes:
+            assert mix[a] < 0.3 + 1e-6 and (mix[b] > 0.2 - 1e-6 or limits.frozen)
+            assert not limits.frozen or mix[a] == pytest.approx(2 * mix[b], abs=1e-5)
 
 
 def test_more_runs_find_more():

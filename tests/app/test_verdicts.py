@@ -45,14 +45,16 @@ def test_constraints_become_the_options_of_the_command():
         frozen=(("a", 0.7), ("b", 0.3)), importance=(("code", 2.0),), ceilings=(("code", 1.25),), standardise=True,
         caution=1.0, pull=0.05, target_tokens=2_000_000, target_params=1_300_000_000.0, device="h100",
     )  # fmt: skip
+    within = (
+        "--metric code --floor a=0.1 --cap b=0.4 --group a+b>=0.2 --group a+b<=0.6 --group b+c<=0.5 "
+        "--freeze a=0.7,b=0.3 --max-epochs 2.5 --only-licences MIT,CC0-1.0 --target-tokens 2000000"
+    )
     assert " ".join(wanted.words()) == (
-        "recommend --metric code --floor a=0.1 --cap b=0.4 --group a+b>=0.2 --group a+b<=0.6 --group b+c<=0.5 "
-        "--weight code=2 --ceiling code=1.25 --freeze a=0.7,b=0.3 --max-epochs 2.5 --only-licences MIT,CC0-1.0 "
-        "--standardise --caution 1 --pull 0.05 --target-tokens 2000000 "
+        f"recommend {within} --weight code=2 --ceiling code=1.25 --standardise --caution 1 --pull 0.05 "
         "--target-params 1300000000 --device h100"
     )
     assert advising.Wanted().words() == ["recommend"]
-    assert wanted.of_runs("next") == ["advise", "next", "--metric", "code"]
+    assert " ".join(wanted.of_runs("next")) == f"advise next {within} --device h100"
     ask = wanted.ask()
     assert ask.wish is not None and ask.wish.limits == region.Limits(
         floors={"a": 0.1},
