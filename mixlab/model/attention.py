@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,10 @@ def device_name(device: torch.device) -> str:
 
 def memory(device: torch.device) -> int:
     """Bytes of memory that a GPU has; 0 for a CPU, whose memory is not its own."""
-    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 0
+    if device.type != "cuda":
+        return 0
+    about: Any = torch.cuda.get_device_properties(device)  # pyright: ignore[reportUnknownMemberType]  # typed nowhere
+    return about.total_memory
 
 
 def resolve(impl: str, device: torch.device | str, precision: str, *, documents: bool = False) -> str:
