@@ -63,10 +63,8 @@ def device_name(device: torch.device) -> str:
 
 def memory(device: torch.device) -> int:
     """Bytes of memory that a GPU has; 0 for a CPU, whose memory is not its own."""
-    if device.type != "cuda":
-        return 0
-    about: Any = torch.cuda.get_device_properties(device)  # pyright: ignore[reportUnknownMemberType]  # typed nowhere
-    return about.total_memory
+    cuda: Any = torch.cuda  # what it tells of a device has no types
+    return cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def resolve(impl: str, device: torch.device | str, precision: str, *, documents: bool = False) -> str:
