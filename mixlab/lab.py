@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mixlab.data import atlas
 from mixlab.data.cleaned import Cleaned, cleaned_sources, raw_of
-from mixlab.data.documents import by_hash, damage_named, read_docs
+from mixlab.data.documents import by_hash, read_docs, read_list
 from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.results.store import Store
 from mixlab.workspace import Workspace
@@ -230,12 +229,7 @@ def _unit(column: str) -> str | None:
 
 def _verdicts(told: Cleaned, kept: bool, rule: str | None) -> pd.DataFrame:
     """id, reason and rules_hit of the documents that were kept, or dropped, and that `rule` hit."""
-    path = told.path / "verdicts.parquet"
-    with damage_named(path):
-        only: Any = [("kept", "=", kept)]
-        table: Any = pq.read_table(  # pyright: ignore[reportUnknownMemberType]  # the stub's bare IO
-            path, columns=["id", "kept", "reason", "rules_hit"], filters=only
-        )
+    table: Any = read_list(told.path / "verdicts.parquet", ["id", "kept", "reason", "rules_hit"], [("kept", "=", kept)])
     rows: pd.DataFrame = table.drop_columns(["kept"]).to_pandas()
     if rule is None:
         return rows

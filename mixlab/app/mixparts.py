@@ -60,7 +60,7 @@ def licences(told: Sequence[Exposure]) -> None:
             words += (
                 ["not commercial"] if e.commercial == "no" else ["terms unknown"] if e.commercial == "unknown" else []
             )
-            st.badge(parts.plain(", ".join(words)), icon=icon, color=colour, help=parts.plain(", ".join(e.sources)))  # pyright: ignore[reportArgumentType]
+            st.badge(parts.plain(", ".join(words)), icon=icon, color=colour, help=parts.plain(", ".join(e.sources)))  # pyright: ignore[reportArgumentType]  # a Literal of colours there
     unknown = sum(e.share for e in told if e.commercial == "unknown")
     if unknown:
         names = sorted({s for e in told if e.commercial == "unknown" for s in e.sources})

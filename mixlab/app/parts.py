@@ -214,7 +214,7 @@ def samples(run_id: str, *, key: str) -> None:
 def state(word: str) -> None:
     """The state of a job or a run: word, icon, colour."""
     icon, colour = STATES.get(word, (":material/help:", "gray"))
-    st.badge(word, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]
+    st.badge(word, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]  # a Literal of colours there
 
 
 def plain(text: str) -> str:

@@ -82,7 +82,7 @@ def _documents(name: str, given: Iterable[str | Document | Mapping[str, Any]]) -
             yield replace(one, text=storable(one.text))
         elif isinstance(one, str):
             yield Document(id=str(n), text=storable(one))
-        elif isinstance(one, Mapping) and "text" in one:  # pyright: ignore[reportUnnecessaryIsInstance]
+        elif isinstance(one, Mapping) and "text" in one:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers hand in anything
             yield Document(id=str(one.get("id", n)), text=storable(one["text"]))
         else:
             raise SourceError(f"corpus '{name}', document {n}: expected a text, a Document or a mapping with 'text'.")

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from mixlab.config import yaml_text
 from mixlab.errors import ConfigError, PlanError, nearest
 from mixlab.types import Corpus, Draw, Plan, PlanPhase
 
@@ -183,7 +182,4 @@ def _title(recipe: Recipe) -> str:
 
 
 def _yaml(recipe: Recipe, told: Mapping[str, object]) -> str:
-    text = yaml.safe_dump(  # pyright: ignore[reportUnknownMemberType]  # its stub's FloatInt is not in pyright's typeshed
-        told, sort_keys=False, allow_unicode=True
-    )
-    return f"# {_title(recipe)}\n{text}"
+    return f"# {_title(recipe)}\n{yaml_text(told)}"

@@ -216,7 +216,7 @@ class _Norm(nn.LayerNorm):
         if not torch.is_autocast_enabled(kind):
             return super().forward(input)
         dtype = torch.get_autocast_dtype(kind)
-        bias = self.bias.to(dtype) if self.bias is not None else None  # pyright: ignore[reportUnnecessaryComparison]
+        bias = self.bias.to(dtype) if self.bias is not None else None  # pyright: ignore[reportUnnecessaryComparison]  # torch types it as always there
         with torch.autocast(kind, enabled=False):
             return layer_norm(input.to(dtype), self.normalized_shape, self.weight.to(dtype), bias, self.eps)
 

@@ -139,7 +139,7 @@ class Lion(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # no optimiser here takes a closure
         """One update of every parameter that has a gradient; none at all where `found_inf` is 1."""
         found_inf = getattr(self, "found_inf", None)
         keep = None if found_inf is None else found_inf == 0

@@ -131,7 +131,7 @@ def ranges_of(skips: Sequence[tuple[int, int]]) -> list[list[int]]:
 @torch.no_grad()
 def is_sound(model: nn.Module) -> Tensor:
     """True, on the device, if every weight is a finite number."""
-    largest = torch._foreach_norm(list(model.parameters()), math.inf)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    largest = torch._foreach_norm(list(model.parameters()), math.inf)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # torch has no public name for all tensors at once
     return torch.stack(largest).isfinite().all()
 
 
@@ -139,7 +139,7 @@ def copy_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Copy:
     """A copy of weights and optimizer state, on the device they are on; the host waits for nothing."""
     found = {n: t.detach() for n, t in tensors_of(model, optimizer).items()}
     copies = [torch.empty_like(t) for t in found.values()]
-    torch._foreach_copy_(copies, list(found.values()))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    torch._foreach_copy_(copies, list(found.values()))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # torch has no public name for all tensors at once
     return Copy(dict(zip(found, copies, strict=True)), is_sound(model))
 
 
