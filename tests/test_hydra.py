@@ -13,7 +13,7 @@ from tests.conftest import TINY
 
 def hydra(*typed: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mixlab", *typed], capture_output=True, text=True, env={**os.environ}, timeout=200
+        [sys.executable, "-m", "mixlab", *typed], capture_output=True, text=True, env={**os.environ}, timeout=400
     )
 
 
