@@ -42,6 +42,7 @@ def run(ws):
     return next(p for p in ws.runs() if p.name.startswith("natural"))
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_leaves_a_checkpoint_and_retry_takes_it_from_there(ws, project):
     process = subprocess.Popen(
         [sys.executable, "-m", "mixlab.cli", "run", *LONG], cwd=project, stdout=subprocess.DEVNULL

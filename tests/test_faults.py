@@ -29,6 +29,7 @@ from tests.conftest import TINY
 CONTEXT = mp.get_context("fork")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_only_its_own_run_with_it(project):
     ws = Workspace.open(project / "lab")
     typed = [*TINY, "mixture=uniform", "train.tokens=65536", "train.max_epochs=100"]
@@ -55,6 +56,7 @@ def _sweep(root: str, told: list[pipeline.Rehearsal]) -> None:
     sweep.run_all(told, Workspace(Path(root)), name="x", workers=1)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_leaves_its_worker_to_end_its_run_which_nobody_does_twice(project):
     ws = Workspace.open(project / "lab")
     typed = [*TINY, "mixture=uniform", "train.tokens=32768", "train.max_epochs=100"]

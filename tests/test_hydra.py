@@ -33,6 +33,7 @@ def test_hydras_own_errors_come_out_as_ours(project, typed, words):
     assert "Traceback" not in told.stderr and all(w in told.stderr for w in words), told.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plugin", "typed"),
     [

@@ -51,6 +51,7 @@ def test_the_ways_out_of_that_error_work(project):
         assert sum(weights.values()) == 1.0 and weights["prose"] in (0.5, 1.0)
 
 
+@pytest.mark.slow
 def test_a_design_is_written_and_swept_by_plain_hydra(project):
     made = mixlab("mix", "design", "one-up", "-o", "sweeps/design/x.csv", "--reseeds", "1", *TINY, cwd=project)
     assert made.returncode == 0, made.stderr

@@ -117,6 +117,7 @@ def test_a_plan_that_repeats_too_much_is_refused_before_anything_is_spent(projec
     assert not ws.runs()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_continues_to_the_same_numbers(project, ws):
     """kill -9 of the whole process group while a sweep trains; then the same command again."""
     typed = ["seed=0,1", *TINY, "mixture=uniform", "train.tokens=32768"]

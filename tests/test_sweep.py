@@ -152,6 +152,7 @@ def test_a_file_cut_anywhere_in_its_last_record_is_mended_by_the_same_run(projec
         file.write_bytes(whole) if name in ("status.json", "events.jsonl") else None
 
 
+@pytest.mark.slow
 def test_what_failed_for_good_is_told_and_tried_again_only_when_asked(project):
     ws = Workspace.open(project / "lab")
     bad = [*TINY, "mixture=uniform", "train.lr=1e30"]
