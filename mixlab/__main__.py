@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mixlab import pipeline
+from mixlab import pipeline, roster
 from mixlab.compose import register, search_path, sentence, spec_from
 from mixlab.errors import ConfigError, MixlabError
 from mixlab.workspace import Workspace, read_lines
@@ -23,11 +23,16 @@ logger = logging.getLogger("mixlab")
 @hydra.main(config_path="pkg://mixlab.conf", config_name="config", version_base="1.3")
 def job(cfg: DictConfig) -> float:
     """Trains the run that hydra composed; the value a sweeper sees is its macro bits per byte."""
+    is_one_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        spec = spec_from(cfg, HydraConfig.get().overrides.task)
-        out = pipeline.run(spec, Workspace.open(), sweep=cfg.get("sweep"))
+        spec, ws = spec_from(cfg, HydraConfig.get().overrides.task), Workspace.open()
+        sweep: str | None = cfg.sweep
+        if is_one_of_many:
+            sweep = sweep or roster.ADHOC
+            roster.enlist(ws, sweep, [], {"kind": "grid" if cfg.design.row is None else "design"})
+        out = pipeline.run(spec, ws, sweep=sweep)
     except MixlabError as e:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if is_one_of_many:
             raise  # hydra lets the other jobs run and tells this one at the end
         sys.stderr.write(f"error: {e}\n")
         sys.exit(e.exit_code)

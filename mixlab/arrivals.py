@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mixlab import roster
 from mixlab.advise import tables, wandb_csv
 from mixlab.advise.tables import Arrival
 from mixlab.errors import ConfigError, nearest
@@ -69,6 +70,7 @@ def bring(
         raise ConfigError(f"--from {kind} is not known.{nearest(kind, KINDS)}")
     runs, notes = _read(path, kind, metrics)
     sweep = sweep or re.sub(r"[^\w.-]+", "-", path.absolute().stem if path.is_file() else path.absolute().name)
+    roster.check(sweep)
     units = {m: _unit(m, kind, unit) for m in dict.fromkeys(m for run in runs for m in run.scores)}
     named = {m: _task(m, u) for m, u in units.items()}
     _distinct(named)
@@ -94,7 +96,7 @@ def bring(
         if not dry_run:
             _write(out, files)
     if not dry_run and (added or renewed):
-        _list(ws, sweep, [*added, *renewed])
+        roster.enlist(ws, sweep, [*added, *renewed], {"kind": "import"})
     return Brought(
         added=tuple(added), there=there, renewed=tuple(renewed), sweep=sweep, units=units, notes=tuple(notes)
     )
@@ -233,15 +235,6 @@ def _point(run: Arrival, step: int, values: Mapping[str, float]) -> dict[str, An
     """A line of metrics.jsonl; its tokens follow from the step where the run tells both of its end."""
     tokens = round(run.tokens * step / run.step) if run.tokens and run.step else None
     return {"step": step, "tokens": tokens, "ts": run.created_at, "m": dict(values)}
-
-
-def _list(ws: Workspace, sweep: str, runs: Sequence[str]) -> None:
-    """Puts the runs on the sweep's list, after those that stand there."""
-    path = ws.sweeps / f"{sweep}.json"
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        told = read_object(path) or {"name": sweep, "kind": "import", "created_at": time.time(), "runs": []}
-        write_json(path, {**told, "runs": list(dict.fromkeys([*told["runs"], *runs]))})
 
 
 def _write(out: Path, files: Mapping[str, Any]) -> None:

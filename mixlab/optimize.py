@@ -1,6 +1,6 @@
 """Which weights give the lowest score, searched one run after another by Optuna (extra `optimize`).
 
-Nothing but the runs is kept: a search asked again is told of every finished run of its sweep and recipe first, so it
+Beside the runs, the list of its sweep keeps what was asked: a search asked again is told what came of that first, so it
 goes on where it stopped, on any machine. Weights: w = -log(u) / sum(-log(u)), u uniform, is uniform on the simplex.
 """
 
@@ -17,7 +17,7 @@ from mixlab.pipeline import Rehearsal
 from mixlab.results.listing import describe, read_object
 from mixlab.seeds import seed_of
 from mixlab.types import Mixture, RunSpec
-from mixlab.workspace import Workspace, write_json
+from mixlab.workspace import Workspace
 
 STARTUP = 8  # trials drawn at random before a model of the score is made
 LEAST = 1e-4  # u stays this far from 0 and 1: else a weight is 0 or all
@@ -36,9 +36,9 @@ def optimize(
 ) -> tuple[list[str], dict[str, str]]:
     """Run ids and failures (run id -> why) of `trials` runs of `spec` with weights that lower `score`.
 
-    `score`: macro, or a source whose bits per byte count. Asks for `workers` mixes at a time (None: as
-    crew.places says); writes `sweeps/<name>-optimize-<key>.json`, which says what was asked. ConfigError for an unknown
-    score, EnvironmentFault without Optuna.
+    `score`: macro, or a source whose bits per byte count. Asks for `workers` mixes at a time (None: as crew.places
+    says). The sweep is called `<name>-optimize-<score>-<key>`, as other settings make another search. ConfigError for
+    an unknown score, EnvironmentFault without Optuna.
     """
     study, workers = _study(), len(places([spec], workers))
     sources = sorted(s.name for s in spec.sources)
@@ -47,8 +47,10 @@ def optimize(
         raise ConfigError(f"--optimize {score}: there is no such score.{nearest(score, ['macro', *sources])}")
     corpora = pipeline.prepare(spec, ws, watch.stage)
     plain = pipeline.rehearse(spec, corpora, ws)
-    path = ws.sweeps / f"{name}-optimize-{score}-{_recipe(plain)}.json"
-    asked: list[dict[str, Any]] = read_object(path).get("trials", [])
+    name = f"{name}-optimize-{score}-{_recipe(plain)}"
+    asked: list[dict[str, Any]] = read_object(ws.sweeps / f"{name}.json").get("trials", [])
+    about = options.pop("about", {})
+    options |= {"name": name, "workers": workers, "watch": watch.sweep}
     failed: dict[str, str] = {}
     ids: list[str] = []
     while len(ids) < trials:
@@ -56,11 +58,7 @@ def optimize(
         batch = known[:n] or _ask(study, sources, n, seed_of(spec.seed, "optimize", len(ids)))
         told = [_rehearsed(spec, b, len(ids) + i, corpora, ws) for i, b in enumerate(batch)]
         asked = [*asked[: len(ids)], *batch, *asked[len(ids) + len(batch) :]]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        runs = [*ids, *(t.path.name for t in told)]
-        write_json(path, {"name": path.stem, **options.get("about", {}), "runs": runs, "trials": asked})
-        options |= {"name": f"{name}-optimize", "workers": workers, "watch": watch.sweep}
-        state = sweep.run_all(told, ws, **options)
+        state = sweep.run_all(told, ws, **options, about={**about, "trials": asked})
         failed |= state.failed
         for one, run in zip(batch, told, strict=True):
             _tell(study, one, _value(run.path, score))

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 import mixlab
-from mixlab import bounds, claims, commit, exam, handover, jobs, lengths, trackers, unprompted
+from mixlab import bounds, claims, commit, exam, handover, jobs, lengths, roster, trackers, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
@@ -57,7 +57,10 @@ FAILED = "failed.json"
 
 @requeue_on_sigterm()
 def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
-    """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is."""
+    """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is.
+
+    `sweep`: it goes on the list of that sweep.
+    """
     trackers.check(spec.train.trackers)
     corpora = prepare(spec, ws, watch)
     told = rehearse(spec, corpora, ws)
@@ -65,6 +68,8 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
     if not ranks.asked().leads:
         batch = max(1, spec.train.batch_tokens // spec.model.max_seq_len)
         return handover.follow(spec, lambda: Loader(told.plan, corpora, spec.seed, batch), told.key, out)
+    if sweep is not None:
+        roster.enlist(ws, sweep, [out.name])
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock"), claims.hold(ws, out.name, lambda: told.is_done):  # asked for twice, trained once

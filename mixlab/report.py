@@ -14,15 +14,14 @@ import pandas as pd
 import mixlab
 from mixlab import lineage
 from mixlab.advise import runs as advising
-from mixlab.errors import MissingError, MixlabError, nearest
+from mixlab.errors import MissingError, MixlabError
 from mixlab.results.arms import Against, Arm, against_first, arms_of
 from mixlab.results.catalogue import source_order
-from mixlab.results.listing import list_runs, read_object, read_rows
+from mixlab.results.listing import Row, list_runs, of_sweep, read_object, read_rows
 from mixlab.results.store import Store
 from mixlab.results.versus import bands
-from mixlab.workspace import Workspace, read_json
+from mixlab.workspace import Workspace
 
-Row = Mapping[str, Any]
 MIXES_TO_FIT = 6
 """Distinct mixes of one recipe from which a verdict on the best mix is asked for."""
 SAMPLES = 4
@@ -119,11 +118,8 @@ def chosen(rows: Sequence[Row], ws: Workspace, sweep: str | None) -> tuple[list[
     """
     asked = [r["run_id"] for r in sorted(rows, key=lambda r: r["mixture"] != "natural")]
     if sweep is not None:
-        file = ws.sweeps / f"{sweep}.json"
-        if not file.exists():
-            known = [p.stem for p in ws.sweeps.glob("*.json")]
-            raise MissingError(f"there is no sweep '{sweep}' in {ws.root}.{nearest(sweep, known)}")
-        asked = read_json(file)["runs"]
+        theirs = [r["run_id"] for r in of_sweep(rows, sweep)]
+        asked = list(dict.fromkeys([*(read_object(ws.sweeps / f"{sweep}.json").get("runs") or ()), *theirs]))
     by_id = {r["run_id"]: r for r in rows}
     there = [by_id[run] for run in asked if run in by_id]
     done = [r for r in there if r["state"] == "finished" and r["bpb_macro"] is not None]

@@ -168,10 +168,7 @@ def _within(mix: Mixture, spec: RunSpec, corpora: Mapping[str, Corpus]) -> Mixtu
 def _train(specs: Sequence[RunSpec], ws: Workspace, workers: int, watch: Any) -> set[str]:
     """Ids of the runs, one a key: a mix that another stands for is trained once."""
     told = list({t.key: t for t in sweep.rehearse_all(specs, ws)}.values())
-    known = {p.name.rpartition("-")[2] for p in ws.runs() if (p / "done.json").exists()}
-    state = sweep.run_all(
-        [t for t in told if t.key not in known], ws, name="rivals", workers=workers, watch=watch.sweep
-    )
+    state = sweep.run_all(told, ws, name="rivals", workers=workers, watch=watch.sweep)
     if state.failed:
         raise RunFailed("\n".join(f"{run}: {why}" for run, why in state.failed.items()))
     return {t.path.name for t in told}

@@ -13,7 +13,7 @@ from mixlab import show
 from mixlab.errors import MissingError
 from mixlab.results import contest
 from mixlab.results.court import court_of, parts_of
-from mixlab.results.listing import list_runs
+from mixlab.results.listing import Row, list_runs, of_sweep
 from mixlab.results.store import Store
 from mixlab.results.versus import versus
 from mixlab.workspace import Workspace
@@ -90,7 +90,7 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         raise MissingError(f"no finished run has a score '{metric}' of '{task}'. There are: {known or 'none'}.")
     exams = sorted({row["evals_key"] for row in rows})
     if len({json.loads(row["detail"] or "{}").get("exam") for row in rows}) > 1:
-        known = ", ".join(sorted({r["sweep"] for r in runs if r["sweep"]}))
+        known = ", ".join(sorted({name for r in runs for name in r["sweeps"]}))
         raise MissingError(
             f"'{task}' was measured on other held-out documents by some of these runs (their cleaning, deduplication "
             f"or hold-out differs), so they cannot be ranked by it. Name runs prepared alike with --sweep ({known}), "
@@ -129,7 +129,8 @@ def ranking(ws: Workspace, sweep: str | None, task: str, metric: str, *, as_json
         f"A winner needs Holm's p over these {len(lines):,} pairs below {contest.ALPHA:g}, too, so `compare` may tell "
         "two mixes apart where a ranking does not."
     )
-    show.table("Pairs", ("a", "b", "b - a", "95 %", "p (Holm)", "winner"), lines, note=note)
+    if lines:
+        show.table("Pairs", ("a", "b", "b - a", "95 %", "p (Holm)", "winner"), lines, note=note)
     if told["agreement"]:
         lines = [
             (a["task"], a["metric"], f"{a['decision_accuracy']:.2f}", _span(a["lo"], a["hi"]))
@@ -197,15 +198,15 @@ def _part(t: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _finished(ws: Workspace, sweep: str | None) -> list[dict[str, Any]]:
+def _finished(ws: Workspace, sweep: str | None) -> list[Row]:
     """Finished runs of a lab or sweep; MissingError if there is none."""
-    runs = [r for r in list_runs(ws) if r["state"] == "finished" and sweep in (None, r["sweep"])]
+    runs = [r for r in of_sweep(list_runs(ws), sweep) if r["state"] == "finished"]
     if not runs:
         raise MissingError("no run has finished" + (f" in sweep '{sweep}'." if sweep else ": `mixlab runs ls`."))
     return runs
 
 
-def _mix(run: dict[str, Any]) -> str:
+def _mix(run: Row) -> str:
     """Name of a mix and its weights, so that two called alike stay apart."""
     return f"{run['mixture']} " + " ".join(f"{s}={100 * w:.1f}" for s, w in sorted(run["weights"].items()) if w)
 

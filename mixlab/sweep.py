@@ -1,6 +1,6 @@
 """Many runs: rehearsed all at once, then trained by worker processes; a finished run is never trained again.
 
-Writes `sweeps/<name>.json` (which runs the sweep asked for). A worker that dies takes only its own run with it.
+Each is on the list of its sweep (roster.py) before it starts. A worker that dies takes only its own run with it.
 """
 
 import logging
@@ -11,15 +11,14 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from mixlab import claims, pipeline
 from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places, refuse
 from mixlab.mix.speed import Speed
 from mixlab.pipeline import Rehearsal
-from mixlab.results.listing import describe, read_object
+from mixlab.results.listing import describe
+from mixlab.roster import enlist
 from mixlab.types import Corpus, RunSpec
-from mixlab.workspace import Workspace, write_json
+from mixlab.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.5
@@ -100,7 +99,7 @@ def run_all(
     ConfigError, before any, for a run that this machine cannot train.
     Raises KeyboardInterrupt after the running ones have written their checkpoints; a second one ends them at once.
     """
-    _list(ws, name, [t.path.name for t in told], about or {})
+    enlist(ws, name, [t.path.name for t in told], about)
     todo = list({t.path.name: t for t in told if not t.is_done and not (enough and enough(t.path))}.values())
     state = Progress(total=len(told), cached=len(told) - len(todo), done=len(told) - len(todo))
     for task in [] if retry_failed else [t for t in todo if t.failure]:
@@ -199,13 +198,3 @@ def _state(run: Path) -> Running:
     """How far a run is, by its own files."""
     told = describe(run)
     return Running(step=told["step"] or 0, steps=told["steps"] or 0, bpb_macro=told["bpb_macro"])
-
-
-def _list(ws: Workspace, name: str, runs: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Writes down which runs a sweep asked for, beside those it asked for before."""
-    ws.sweeps.mkdir(parents=True, exist_ok=True)
-    path = ws.sweeps / f"{name}.json"
-    with FileLock(ws.sweeps / f".{name}.lock"):
-        before: dict[str, Any] = {"runs": [], "created_at": time.time(), **read_object(path)}
-        both = list(dict.fromkeys([*before["runs"], *runs]))
-        write_json(path, {**before, **about, "name": name, "runs": both})

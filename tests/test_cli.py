@@ -106,12 +106,20 @@ def test_plain_hydra_trains_the_same_run(lab):
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     assert len(list((lab / "lab" / "runs").glob("uniform-*"))) == 2
+    told = mixlab("runs", "ls", "--sweep", "adhoc", "--json", cwd=lab)
+    assert sorted(r["seed"] for r in json.loads(told.stdout)) == [0, 3]  # seed 0 was there: it is of the sweep, too
 
 
 def test_a_sweep_trains_what_is_missing_and_its_failures_end_with_3(lab):
     told = mixlab("sweep", "seed=0,1", *TINY, "mixture=uniform", "--json", cwd=lab)
     assert told.returncode == 0, told.stderr
-    assert len(json.loads(told.stdout)) == 2
+    names = sorted(r["run_id"] for r in json.loads(told.stdout))
+    assert len(names) == 2
+    assert mixlab("sweep", "seed=1", "sweep=one more", *TINY, "mixture=uniform", cwd=lab).returncode == 0
+    told = mixlab("runs", "ls", "--sweep", "one more", "--json", cwd=lab)
+    assert [r["run_id"] for r in json.loads(told.stdout)] == names[1:]  # trained by the first, asked for by both
+    told = mixlab("sweep", "seed=1", "sweep=../x", *TINY, "mixture=uniform", cwd=lab)
+    assert told.returncode == 2 and "'../x'" in told.stderr and "letters" in told.stderr
     told = mixlab("sweep", "train.lr=1e-3,1e30", *TINY, "mixture=uniform", "--json", cwd=lab)
     assert told.returncode == 3, told.stderr
     assert "diverged" in told.stderr and len(json.loads(told.stdout)) >= 1

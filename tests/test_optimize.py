@@ -6,7 +6,8 @@ from mixlab import again, lineage, optimize, pipeline, show
 from mixlab.commands.sweep import sweep
 from mixlab.compose import spec_of
 from mixlab.errors import ConfigError
-from mixlab.workspace import Workspace, append_line, read_lines
+from mixlab.results.listing import list_runs
+from mixlab.workspace import Workspace, append_line, read_json, read_lines
 from tests.conftest import TINY
 
 
@@ -23,6 +24,8 @@ def test_a_search_is_resumed_and_repeats_no_run(project):
         straight = Workspace.open(project / "straight")
         once, _ = optimize.optimize(spec, straight, "macro", 3, name="s", watch=watch, workers=1)
     assert more[:2] == ids and len(set(more)) == 3 and not failed
+    (file,) = ws.sweeps.glob("*.json")
+    assert read_json(file)["runs"] == more and [r["sweeps"] for r in list_runs(ws)] == [[file.stem]] * 3
     assert once == more  # broken off or not, the same mixes are asked for
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items())
     with pytest.raises(ConfigError, match="prose"):

@@ -23,9 +23,9 @@ from mixlab.advise.verdict import Verdict, Wish, recommend
 from mixlab.errors import ConfigError, MissingError, PlanError, nearest
 from mixlab.mix import swarm
 from mixlab.mix.simplex import apportion
+from mixlab.results.listing import Row, of_sweep
 from mixlab.workspace import Workspace, read_json
 
-Row = Mapping[str, Any]
 UNITS = 1_000_000  # a saved weight is a whole number of millionths
 REPEATS_MORE = 2.0  # times as many epochs in the target as in the proxy that are worth a warning
 
@@ -175,10 +175,7 @@ def scores_of(row: Row) -> dict[str, float | None]:
 
 def comparable(rows: Sequence[Row], sweep: str | None = None) -> tuple[list[Row], int, tuple[str, ...]]:
     """The largest set of finished, scored runs of one recipe; how many of another were left out; and why, in words."""
-    known = sorted({r["sweep"] for r in rows if r["sweep"]})
-    if sweep is not None and sweep not in known:
-        raise MissingError(f"no run belongs to a sweep '{sweep}'.{nearest(sweep, known)}")
-    ended = [r for r in rows if r["state"] == "finished" and sweep in (None, r["sweep"])]
+    ended = [r for r in of_sweep(rows, sweep) if r["state"] == "finished"]
     done = [r for r in ended if _is_scored(r)]
     if not done and ended:
         raise MissingError(

@@ -30,7 +30,7 @@ RULES = {"last": "last", "lowest": "min", "highest": "max"}
 """Which of a run's evaluations a table tells -> the aggregate that picks it; the last is the final one."""
 REMARKS = ("is_starred", "tags", "note", "is_archived")
 BOOKKEEPING = (
-    *("run_id", "name", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
+    *("run_id", "name", "sweep", "mix_id", "path", "host", "git_sha", "created_at", "heartbeat_at", "ended_at"),
     *("wall_s", "gpu_s", "tokens_per_s", "mfu_frac", "cost_usd", "attempt", "slurm_job_id", "bpb_macro_stderr"),
 )
 """Columns that differ from run to run without telling the runs apart."""
@@ -164,15 +164,27 @@ def summarised(runs: pd.DataFrame, rule: str) -> pd.DataFrame:
     return runs.assign(**{str(c): told[c].to_numpy() for c in told.columns})
 
 
-def filtered(
-    runs: pd.DataFrame, text: str, states: Iterable[str], sweeps: Iterable[str], *, archived: bool = True
-) -> pd.DataFrame:
-    """Runs that hold every word of `text` somewhere in their row and are in these states and sweeps (none: any).
+def sweeps(runs: pd.DataFrame) -> list[str]:
+    """Names of all sweeps that asked for some of the runs."""
+    return sorted(set[str]().union(*_asked_by(runs)))
 
-    `archived`: archived ones too.
+
+def _asked_by(runs: pd.DataFrame) -> list[set[str]]:
+    """Of each run the sweeps that asked for it, whichever of them trained it."""
+    return [set(told.split(", ")) - {""} for told in runs["sweeps"].fillna("")]
+
+
+def filtered(
+    runs: pd.DataFrame, text: str, states: Iterable[str], asked_by: Iterable[str], *, archived: bool = True
+) -> pd.DataFrame:
+    """Runs that hold every word of `text` somewhere in their row, in these states, asked for by one of these sweeps.
+
+    None: any. `archived`: archived ones too.
     """
-    for column, some in (("state", list(states)), ("sweep", list(sweeps))):
-        runs = runs.loc[runs[column].isin(some)] if some else runs
+    if some := list(states):
+        runs = runs.loc[runs["state"].isin(some)]
+    if some := set(asked_by):
+        runs = runs.loc[[not some.isdisjoint(names) for names in _asked_by(runs)]]
     runs = runs if archived else runs.loc[~runs["is_archived"]]
     words = text.lower().split()
     if not words:

@@ -22,11 +22,11 @@ def ls(
     """Every run but archived ones, the best macro bits per byte first."""
     from mixlab import show as showing
     from mixlab.results.annotations import remarks
-    from mixlab.results.listing import list_runs
+    from mixlab.results.listing import list_runs, of_sweep
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
-    rows = [{**r, **remarks(ws.root / "runs" / r["run_id"])} for r in list_runs(ws) if sweep_name in (None, r["sweep"])]
+    rows = [{**r, **remarks(ws.root / "runs" / r["run_id"])} for r in of_sweep(list_runs(ws), sweep_name)]
     rows = [r for r in rows if (archived or not r["is_archived"]) and (r["is_starred"] or not starred)]
     showing.runs([r for r in rows if tag is None or tag in r["tags"]], as_json=as_json)
 

@@ -41,6 +41,7 @@ def sweep(
     file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
     asked = compose.axes(file, typed, Path.cwd())
     specs = compose.spread(asked, Path.cwd())  # mistakes are told before anything starts
+    called = compose.called(file, asked)
     if detach:
         words = [w for w in sys.argv[1:] if w != "--detach"]
         job = jobs.launch(ws, words)
@@ -62,7 +63,7 @@ def sweep(
             if optimize is not None and not dry_run:
                 from mixlab import optimize as search
 
-                made = search.optimize(specs[0], ws, optimize, trials, name=file or "adhoc", watch=watch, **options)
+                made = search.optimize(specs[0], ws, optimize, trials, name=called, watch=watch, **options)
                 names, failed = made
             else:
                 speeds = measured(ws) if dry_run else ()
@@ -75,7 +76,7 @@ def sweep(
                         )
                     return
                 names = [t.path.name for t in told]
-                options |= {"name": file or "adhoc", "watch": watch.sweep}
+                options |= {"name": called, "watch": watch.sweep}
                 if halving is not None:
                     from mixlab.halving import run_halving
 

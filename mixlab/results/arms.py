@@ -12,12 +12,12 @@ from typing import Any
 
 from mixlab.errors import ConfigError
 from mixlab.results.compare import Difference, seeds_needed
+from mixlab.results.listing import Row
 from mixlab.results.mixes import Evidence, compare_mixes, documents_of
 from mixlab.results.store import Store
 from mixlab.results.versus import settings
 from mixlab.workspace import Workspace
 
-Row = Mapping[str, Any]
 COSMETIC = re.compile(r"(^|\.)(name|rule)$|^evals\.|^mixture\.|^seed$")
 """Settings that say nothing of how an arm was made, that its weights say already, or in which its own runs differ."""
 

@@ -15,14 +15,9 @@ from mixlab.workspace import Workspace
 Rows = list[dict[str, Any]]
 
 
-def found(ws: Workspace) -> dict[str, Rows]:
-    """Rows of `sweep`, `fit` and `prediction` of a lab."""
-    fits, predictions = _fits(ws)
-    return {
-        "sweep": [_sweep(path) for path in sorted(ws.sweeps.glob("*.json"))],
-        "fit": fits,
-        "prediction": predictions,
-    }
+def sweeps(ws: Workspace) -> Rows:
+    """Rows of `sweep` of a lab."""
+    return [_sweep(path) for path in sorted(ws.sweeps.glob("*.json"))]
 
 
 def _sweep(path: Path) -> dict[str, Any]:
@@ -32,12 +27,13 @@ def _sweep(path: Path) -> dict[str, Any]:
     return row | {"n_planned": len(told.get("runs") or []), "created_at": stamp(told.get("created_at"))}
 
 
-def _fits(ws: Workspace) -> tuple[Rows, Rows]:
-    """The fit behind each recommendation, and what it foretold: of its own mix, of the natural one, of runs left out.
+def fits(ws: Workspace) -> dict[str, Rows]:
+    """Rows of `fit` and `prediction`: the fit behind each recommendation, and what it foretold.
 
-    A verdict that no ledger tells of, as one of an older mixlab, is a fit too.
+    That is of its own mix, of the natural one, of runs left out. A verdict that no ledger tells of, as one of an older
+    mixlab, is a fit too.
     """
-    fits, predictions = Rows(), Rows()
+    found, predictions = Rows(), Rows()
     advice = [_of_ledger(line) for line in read_rows(ws.ledger) if line.get("fit")]
     verdict = read_object(ws.verdict)
     if verdict and mix_key(dig(verdict, "mixture", "weights")) not in {mix_key(a["weights"]) for a in advice}:
@@ -47,7 +43,7 @@ def _fits(ws: Workspace) -> tuple[Rows, Rows]:
         seen = {run: _mix_of(ws, run) for run in told["left_out"]}
         runs = sorted(told["left_out"])
         row = {"fit_id": fit_id, "run_ids": runs, **told["row"]}
-        fits.append(row | {"params": json.dumps(told["about"], ensure_ascii=False, sort_keys=True)})
+        found.append(row | {"params": json.dumps(told["about"], ensure_ascii=False, sort_keys=True)})
         for mixture, weights in (("recommended", told["weights"]), ("natural", told["natural"])):
             one: dict[str, Any] = told["one_run"].get(mixture) or {}
             about = {"fit_id": fit_id, "mix_id": mix_key(weights), "mixture": mixture}
@@ -57,7 +53,7 @@ def _fits(ws: Workspace) -> tuple[Rows, Rows]:
             {"fit_id": fit_id, "mix_id": seen[run], "run_id": run, "mean": told["left_out"][run], "is_holdout": True}
             for run in runs
         ]
-    return fits, predictions
+    return {"fit": found, "prediction": predictions}
 
 
 def _mix_of(ws: Workspace, run: str) -> str | None:

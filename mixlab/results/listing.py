@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.alive import is_alive
-from mixlab.errors import ConfigError
+from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.results.flat import Json, dig
 from mixlab.types import TrainSpec
 from mixlab.workspace import Workspace, read_json
@@ -31,12 +31,30 @@ SLOW_LINES = 4
 TERMINAL = frozenset({"finished", "failed", "diverged"})
 """States that stay as they are until a file of the run changes."""
 logger = logging.getLogger(__name__)
+Row = Mapping[str, Any]
+"""A run as `list_runs` tells it."""
 
 
 def list_runs(ws: Workspace) -> list[dict[str, Any]]:
-    """One dict a run, oldest first: what `describe` tells of it."""
+    """One dict a run, oldest first: what `describe` tells of it, and `sweeps`, the names of all that asked for it."""
     runs = [describe(path) for path in ws.runs() if path.exists()]
+    lists = {path.stem: set(read_object(path).get("runs") or ()) for path in ws.sweeps.glob("*.json")}
+    for run in runs:
+        own = {run["sweep"]} - {None}  # the one that trained it; an import is of that one alone
+        asked = set[str]() if run["origin"] else {name for name, ids in lists.items() if run["run_id"] in ids}
+        run["sweeps"] = sorted(own | asked)
     return sorted(runs, key=lambda run: (run["started"] or 0.0, run["run_id"]))
+
+
+def of_sweep(runs: Sequence[Row], sweep: str | None) -> list[Row]:
+    """Those of `list_runs` that a sweep asked for, whichever trained them; all if `sweep` is None.
+
+    MissingError if none of the runs is of a sweep called so.
+    """
+    known = {name for run in runs for name in run["sweeps"]}
+    if sweep is not None and sweep not in known:
+        raise MissingError(f"no run belongs to a sweep '{sweep}'.{nearest(sweep, known)}")
+    return [run for run in runs if sweep is None or sweep in run["sweeps"]]
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -110,8 +110,7 @@ def sources_of(con: duckdb.DuckDBPyConnection) -> list[str]:
 def _rows(ws: Workspace, live: Sequence[Path], tables: Sequence[str]) -> dict[str, pa.Table]:
     """The tables that are made in Python, as far as they are asked for; RUN_TABLES for the live runs only."""
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in (*RUN_TABLES, *LAB_TABLES) if table in tables}
-    if any(table in LAB_TABLES for table in rows):
-        rows |= {table: more for table, more in lab_rows(ws).items() if table in rows}
+    rows |= lab_rows(ws, [table for table in rows if table in LAB_TABLES])
     if any(table in RUN_TABLES for table in rows):
         for run in (run for run in live if (run / "run.json").exists()):
             for table, more in run_rows(run).items():

@@ -6,14 +6,14 @@ Units in names; times are TIMESTAMP in UTC; loss in nats per token, bpb in bits 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from mixlab.results import marks
-from mixlab.results.findings import found
+from mixlab.results.findings import fits, sweeps
 from mixlab.results.flat import dig, digest, flatten, mix_key, stamp
 from mixlab.results.lines import LINES, literal, metric_sql, quoted
 from mixlab.results.listing import read_object, told_by
@@ -21,7 +21,7 @@ from mixlab.results.stages import prepared
 from mixlab.results.usage import begun, usage
 from mixlab.workspace import Workspace
 
-VERSION = 9
+VERSION = 10
 """Raised when a table changes: an older mixlab.duckdb is then rebuilt from the lab's files."""
 RUN_FILES = (
     "run.json",
@@ -107,7 +107,8 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "metric": ("metric_line",),
     "mix": ("run",),
     "score_last": ("score",),
-    "run_wide": ("run", "score_last", "mix_component"),
+    "sweep_run": ("run", "sweep"),
+    "run_wide": ("run", "score_last", "mix_component", "sweep_run"),
     "run_best": ("metric",),
     "leaderboard": ("run_wide",),
     "lineage_edge": ("run", "made_of"),
@@ -129,7 +130,8 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
     """View -> its SELECT, in the order to make them.
 
     `metric`: one row a number; `mix`: one row a mixture; `score_last`: the last final, else the last live score of each
-    task; `run_wide`: one row a run, a column per source; `run_best`: min, max, last of each metric, finite values only;
+    task; `sweep_run`: one row for each run of each sweep that asked for it, whichever trained it; `run_wide`: one row a
+    run, a column per source, all its `sweeps` joined by ", "; `run_best`: min, max, last of each metric, finite values;
     `leaderboard`: one row a mix of finished runs, best first, those imported in another unit (`loss_macro`) last;
     `lineage_edge`: what a run came from and was made of, and what that was made of; `remark`: one row a run of which a
     person said something, as results/annotations.py tells it.
@@ -162,8 +164,15 @@ def views_sql(sources: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
             FROM annotation GROUP BY run_id""",
         "score_last": """SELECT * FROM score QUALIFY row_number() OVER (
             PARTITION BY run_id, task, metric ORDER BY is_final DESC, step DESC, time_utc DESC) = 1""",
-        "run_wide": f"""SELECT run.* EXCLUDE (config, path), s.* EXCLUDE (run_id), w.* EXCLUDE (run_id), run.path
+        "sweep_run": """SELECT sweep, run_id FROM run WHERE sweep IS NOT NULL
+            UNION SELECT asked.sweep, run_id
+            FROM (SELECT sweep, unnest(json_extract_string(design, '$.runs[*]')) AS run_id FROM sweep) asked
+            JOIN run USING (run_id) WHERE origin IS NULL""",
+        "run_wide": f"""SELECT run.* EXCLUDE (config, path), sweeps, s.* EXCLUDE (run_id), w.* EXCLUDE (run_id),
+                   run.path
             FROM run
+            LEFT JOIN (SELECT run_id, string_agg(sweep, ', ' ORDER BY sweep) AS sweeps
+                       FROM sweep_run GROUP BY run_id) USING (run_id)
             LEFT JOIN (SELECT {", ".join(["run_id", macro, error, loss, unit, *bpb])}
                        FROM score_last WHERE metric IN ('bpb', 'loss') GROUP BY run_id) s USING (run_id)
             LEFT JOIN (SELECT {", ".join(["run_id", *weight])} FROM mix_component GROUP BY run_id) w USING (run_id)""",
@@ -218,9 +227,14 @@ def run_rows(run: Path) -> dict[str, list[dict[str, Any]]]:
     return {"run": [row], "run_param": params, "mix_component": mix}
 
 
-def lab_rows(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `LAB_TABLES`, from the manifests of complete artefacts, the sweep files, the ledger and the verdict."""
-    return {table: [] for table in LAB_TABLES} | prepared(ws.root, LAB_TABLES["source"].names) | found(ws)
+def lab_rows(ws: Workspace, tables: Collection[str] = tuple(LAB_TABLES)) -> dict[str, list[dict[str, Any]]]:
+    """Rows of these `LAB_TABLES`, from manifests of complete artefacts, the sweep files, the ledger and the verdict."""
+    told: dict[str, list[dict[str, Any]]] = {"sweep": sweeps(ws)} if "sweep" in tables else {}
+    if {"fit", "prediction"} & set(tables):
+        told |= fits(ws)
+    if set(tables) - {"sweep", "fit", "prediction"}:
+        told |= prepared(ws.root, LAB_TABLES["source"].names)
+    return {table: told[table] for table in tables}
 
 
 def _total(flops: Mapping[str, Any] | float | None) -> float | None:

@@ -36,6 +36,7 @@ def listed(n: int = 12, recipe: str = "aa") -> list[dict]:
                 "run_id": f"r{i}",
                 "name": f"n{i}",
                 "sweep": "one",
+                "sweeps": ["one", "again"],
                 "state": "finished",
                 "seed": 0,
                 "recipe": recipe,

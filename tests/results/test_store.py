@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from mixlab.errors import ConfigError, MissingError
 from mixlab.mix.budget import DEVICES
 from mixlab.results.lines import metric_names
-from mixlab.results.listing import list_runs, read_rows
+from mixlab.results.listing import list_runs, of_sweep, read_rows
 from mixlab.results.store import Store, publish
+from mixlab.roster import enlist
 from mixlab.workspace import append_line, read_json, write_json
 
 
@@ -159,6 +161,32 @@ def test_times_are_utc_wherever_the_machine_is(ws, make_run, monkeypatch, began)
     assert times.iloc[0] == datetime.fromtimestamp(began + 1, UTC).replace(tzinfo=None)
     created = Store.open(ws).runs()["created_at"]
     assert created.iloc[0] == datetime.fromtimestamp(began, UTC).replace(tzinfo=None)
+
+
+def test_a_run_is_of_every_sweep_that_asked_for_it(ws, make_run):
+    even, odd = make_run("even"), make_run("odd", 1, sweep="first")
+    bought = make_run("bought", 2, sweep="theirs")
+    write_json(bought / "run.json", read_json(bought / "run.json") | {"origin": {"from": "regmix", "recipe": "r"}})
+    for name, asked in (("first", [odd]), ("second", [odd, even]), ("third", [even, bought]), ("search", None)):
+        enlist(ws, name, [] if asked is None else [run.name for run in asked])
+    enlist(ws, "second", [odd.name, "not-begun-s0-00000000"], {"kind": "grid"})  # asked again: once on the list
+    assert read_json(ws.sweeps / "second.json")["runs"] == [odd.name, even.name, "not-begun-s0-00000000"]
+    want = {
+        "even": "second, third",
+        "odd": "first, second",
+        "bought": "theirs",
+    }  # an import is of its own table's alone
+    for published in (False, True):
+        if published:
+            publish(ws)
+        assert dict(Store.open(ws).runs()[["name", "sweeps"]].to_numpy()) == want
+        of = Store.open(ws).sql("SELECT name FROM run JOIN sweep_run USING (run_id) WHERE sweep_run.sweep = 'second'")
+        assert set(of["name"]) == {"even", "odd"} == {r["name"] for r in of_sweep(list_runs(ws), "second")}
+    assert {r["name"]: ", ".join(r["sweeps"]) for r in list_runs(ws)} == want
+    with pytest.raises(MissingError, match="Did you mean 'third'"):
+        of_sweep(list_runs(ws), "thrid")
+    with pytest.raises(ConfigError, match="'a/b'"):
+        enlist(ws, "a/b", [])
 
 
 def test_what_is_asked_for_is_what_comes(ws, make_run, make_source):

@@ -19,7 +19,7 @@ if runs.empty:
 with st.container(horizontal=True, vertical_alignment="bottom"):
     text = st.text_input("Search", key="q", bind="query-params", placeholder="name, mix, source …", width=260)
     states = st.multiselect("State", sorted(set(runs["state"])), key="state", bind="query-params", width=220)
-    sweeps = st.multiselect("Sweep", sorted(set(runs["sweep"].dropna())), key="sweep", bind="query-params", width=220)
+    sweeps = st.multiselect("Sweep", lab.sweeps(runs), key="sweep", bind="query-params", width=220)
     rule = st.selectbox("Bits per byte", list(lab.RULES), key="rule", bind="query-params", width=130,
                         help="Which of a run's evaluations the table tells; the last is the final one.")  # fmt: skip
     only = st.toggle("Only differing columns", value=True, key="only_differing", bind="query-params")
