@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mixlab import roster
 from mixlab.config import CONF, run_spec
 from mixlab.errors import ConfigError, MissingError, nearest
 from mixlab.mix import swarm
@@ -107,14 +106,6 @@ def axes(name: str | None, overrides: Sequence[str], project: Path) -> list[str]
     swept = _swept(chosen, project)
     typed = {o.split("=", 1)[0] for o in overrides}
     return [*([f"+sweeps={name}"] if name else []), *(s for s in swept if s.split("=", 1)[0] not in typed), *overrides]
-
-
-def called(name: str | None, asked: Sequence[str]) -> str:
-    """Name of the sweep that `axes` tells: what `sweep=…` says, else its file's. ConfigError if it cannot be one."""
-    typed = [one.partition("=")[2] for one in asked if one.startswith("sweep=")]
-    told = typed[-1] if typed else name or roster.ADHOC
-    roster.check(told)
-    return told
 
 
 def spread(lists: Sequence[str], project: Path) -> list[RunSpec]:

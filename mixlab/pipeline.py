@@ -57,10 +57,7 @@ FAILED = "failed.json"
 
 @requeue_on_sigterm()
 def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch | None = None) -> Path:
-    """Directory of one finished proxy run, from raw text to scores. A finished one is returned as it is.
-
-    `sweep`: it goes on the list of that sweep.
-    """
+    """Directory of one finished proxy run of `sweep`, from raw text to scores. A finished one is returned as it is."""
     trackers.check(spec.train.trackers)
     corpora = prepare(spec, ws, watch)
     told = rehearse(spec, corpora, ws)
@@ -287,11 +284,7 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "host": socket.gethostname(),
         **commit.facts(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
-        "versions": {
-            "mixlab": mixlab.__version__,
-            "python": platform.python_version(),
-            "torch": _torch_version(),
-        },
+        "versions": {"mixlab": mixlab.__version__, "python": platform.python_version(), "torch": _torch_version()},
         "attn_impl": attention.resolve(
             spec.model.attn_impl, device, spec.train.precision, documents=spec.model.attn_uses_sequence_id
         ),

@@ -18,6 +18,18 @@ ADHOC = "adhoc"
 """A sweep that nobody named."""
 
 
+def called(file: str | None, asked: Sequence[str]) -> str:
+    """Name of a sweep: what `sweep=…` among its settings says, else its file's. ConfigError as `check`.
+
+    >>> called("swarm", ["seed=0,1"]), called(None, ["seed=0,1"]), called(None, ["seed=0,1", "sweep=first"])
+    ('swarm', 'adhoc', 'first')
+    """
+    typed = [one.partition("=")[2] for one in asked if one.startswith("sweep=")]
+    told = typed[-1] if typed else file or ADHOC
+    check(told)
+    return told
+
+
 def check(sweep: str) -> None:
     """ConfigError unless a sweep can be called so."""
     if not re.fullmatch(r"\w[\w. -]*", sweep):

@@ -15,6 +15,7 @@ ORDER = [
     *("types", "errors", "seeds", "bounds", "config", "workspace", "alive", "requeue"),
     *("data", "mix", "model", "train", "eval", "results", "advise"),
     *(
+        "roster",
         "claims",
         "commit",
         "jobs",

@@ -31,7 +31,7 @@ def sweep(
     trials: Annotated[int, typer.Option(help="With --optimize: runs in all, those before counted.")] = 20,
 ) -> None:
     """Many runs; those already finished are not trained again."""
-    from mixlab import compose, jobs, show
+    from mixlab import compose, jobs, roster, show
     from mixlab.workspace import Workspace
 
     if halving is not None and optimize is not None:
@@ -41,7 +41,7 @@ def sweep(
     file, typed = (None, [name, *typed]) if "=" in name else (name, typed)
     asked = compose.axes(file, typed, Path.cwd())
     specs = compose.spread(asked, Path.cwd())  # mistakes are told before anything starts
-    called = compose.called(file, asked)
+    called = roster.called(file, asked)
     if detach:
         words = [w for w in sys.argv[1:] if w != "--detach"]
         job = jobs.launch(ws, words)

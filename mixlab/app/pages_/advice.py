@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mixlab import jobs
-from mixlab.app import adviceparts, advising, jobview, lab, parts, verdicts, weights
+from mixlab.app import adviceparts, advising, jobview, parts, runtable, verdicts, weights
 from mixlab.app.adviceparts import PERCENT
 from mixlab.app.advising import Wanted
 from mixlab.mix import budget as cost
@@ -25,7 +25,7 @@ if mixes < landscape.FEWEST_TO_FIT:
 sources = verdicts.sources_of(runs)
 titles = {s: parts.plain(s) for s in sources}
 licences = advising.licences()
-sweeps = lab.sweeps(runs)
+sweeps = runtable.sweeps(runs)
 
 with st.expander("Constraints", expanded=True):
     with st.container(horizontal=True):
@@ -86,7 +86,7 @@ wanted = Wanted(
     device=device or "cpu",
 )
 parts.command(wanted.words())
-if not parts.is_fit_wanted(len(lab.filtered(runs, "", [], [sweep] if sweep else [])), wanted.words()):
+if not parts.is_fit_wanted(len(runtable.filtered(runs, "", [], [sweep] if sweep else [])), wanted.words()):
     st.stop()
 place = st.empty()
 with place.container():

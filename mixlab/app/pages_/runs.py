@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from mixlab.app import actions, lab, parts
+from mixlab.app import actions, lab, parts, runtable
 from mixlab.results import charts
 
 SHOWN_RUNS = 9  # more lines cannot be told apart in one chart
@@ -19,13 +19,13 @@ if runs.empty:
 with st.container(horizontal=True, vertical_alignment="bottom"):
     text = st.text_input("Search", key="q", bind="query-params", placeholder="name, mix, source …", width=260)
     states = st.multiselect("State", sorted(set(runs["state"])), key="state", bind="query-params", width=220)
-    sweeps = st.multiselect("Sweep", lab.sweeps(runs), key="sweep", bind="query-params", width=220)
+    sweeps = st.multiselect("Sweep", runtable.sweeps(runs), key="sweep", bind="query-params", width=220)
     rule = st.selectbox("Bits per byte", list(lab.RULES), key="rule", bind="query-params", width=130,
                         help="Which of a run's evaluations the table tells; the last is the final one.")  # fmt: skip
     only = st.toggle("Only differing columns", value=True, key="only_differing", bind="query-params")
     archived = st.toggle("Archived too", key="archived", bind="query-params")
-found = lab.filtered(lab.summarised(runs, rule), text or "", states, sweeps, archived=archived)
-shown = lab.columns(found, only_differing=only)
+found = runtable.filtered(lab.summarised(runs, rule), text or "", states, sweeps, archived=archived)
+shown = runtable.columns(found, only_differing=only)
 
 
 def take_rows() -> None:
