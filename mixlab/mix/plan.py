@@ -246,7 +246,7 @@ def _refuse_nothing(mixture: Mixture, draw: Draw, have: int, seq_len: int) -> No
 
 
 def _refuse_repeats(plan: Plan, sizes: Mapping[str, int], limit: float) -> None:
-    """PlanError if a source would be seen more than `limit` times: what is possible, who is to blame, both ways out."""
+    """PlanError if a source would be seen more than `limit` times: what is possible, who is to blame, the ways out."""
     grace = max(p.seq_len for p in plan.phases)
     over = [d for d in plan.draws if d.tokens > limit * sizes[d.source] + grace]
     if not over:
@@ -262,9 +262,13 @@ def _refuse_repeats(plan: Plan, sizes: Mapping[str, int], limit: float) -> None:
     if most < plan.tokens:
         raise PlanError(
             f"{wants} No weights can help: all sources together give {most:,} of {plan.tokens:,} tokens. "
-            f"Lower train.tokens to {most:,} or raise train.max_epochs."
+            f"Lower train.tokens to {most:_} or raise train.max_epochs."
         )
-    # both rounded so that the advice works
+    # all rounded so that the advice works
     best, enough = math.floor(limit * have / plan.tokens * 1e6) / 1e6, math.ceil(worst.epochs * 10) / 10
+    less = math.floor(limit * have * plan.tokens / worst.tokens)
     over_all = f" over all {len(plan.phases)} phases" if len(plan.phases) > 1 else ""
-    raise PlanError(f"{wants} Lower its weight{over_all} to {best:.6g} or raise train.max_epochs to {enough:.1f}.")
+    raise PlanError(
+        f"{wants} Lower its weight{over_all} to {best:.6g}, or train.tokens to {less:_}, or raise train.max_epochs to "
+        f"{enough:.1f}."
+    )

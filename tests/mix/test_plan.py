@@ -238,13 +238,14 @@ def test_repeating_too_often_says_what_is_possible_and_the_advice_works():
         make({"code": 0.5, "wiki": 0.5}, 1000, tokens={"code": 100 * T}, max_epochs=4)
     said = str(e.value)
     assert "mixture 'm' wants 4,000 tokens of 'code', which has 800 (5.0 epochs, limit 4)" in said
-    assert "Lower its weight to 0.4 or raise train.max_epochs to 5.0" in said
+    assert "Lower its weight to 0.4, or train.tokens to 6_400, or raise train.max_epochs to 5.0." in said
+    make({"code": 0.5, "wiki": 0.5}, 6400 // T, tokens={"code": 100 * T}, max_epochs=4)
     make({"code": 0.4, "wiki": 0.6}, 1000, tokens={"code": 100 * T}, max_epochs=4)
     make({"code": 0.5, "wiki": 0.5}, 1000, tokens={"code": 100 * T}, max_epochs=5.0)
 
 
 def test_a_budget_no_weights_can_serve_says_so():
-    with pytest.raises(PlanError, match=r"No weights can help.*Lower train.tokens to 1,600"):
+    with pytest.raises(PlanError, match=r"No weights can help.*Lower train.tokens to 1_600"):
         make({"code": 0.5, "wiki": 0.5}, 1000, tokens={"code": 400, "wiki": 400}, max_epochs=2)
 
 
