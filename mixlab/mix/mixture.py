@@ -79,7 +79,7 @@ def unimax(available: Mapping[str, int], budget_tokens: int, epochs: float, name
         enough = f" or raise mixture.epochs to {math.ceil(100 * budget_tokens / have) / 100:.2f}" if have else ""
         raise PlanError(
             f"UniMax with {epochs:g} epochs wants {budget_tokens:,} tokens, but the sources offer {offered:,}: "
-            f"{budget_tokens - offered:,} are missing. Lower train.tokens to {offered:,}{enough}."
+            f"{budget_tokens - offered:,} are missing. Lower train.tokens to {offered:_}{enough}."
         )
     caps = {s: min(1.0, epochs * n / max(1, budget_tokens)) for s, n in available.items()}
     weights: dict[str, float] = {}

@@ -100,7 +100,7 @@ def refuse_crumbs(draw: Draw, corpus: Corpus, train: TrainSpec, seq_len: int) ->
     raise PlanError(
         f"to repeat '{draw.source}' as {train.target_tokens:,} tokens would, this run of {train.tokens:,} may see "
         f"{matched(there, train.tokens, train.target_tokens):,} of its {there:,} tokens: less than one "
-        f"sequence of {seq_len:,}. Raise train.tokens to {enough:,}, set its weight to 0, or lower "
+        f"sequence of {seq_len:,}. Raise train.tokens to {enough:_}, set its weight to 0, or lower "
         "train.target_tokens."
     )
 
@@ -121,7 +121,7 @@ def refuse_thin(draw: Draw, corpus: Corpus, train: TrainSpec) -> None:
         f"to repeat '{draw.source}' as {train.target_tokens:,} tokens from {there:,} would, this run of "
         f"{train.tokens:,} needs {needed:,} different tokens of it, and the lab has {corpus.tokens:,}: it would repeat "
         f"{draw.epochs:.2f} times instead of {draw.tokens / wanted:.2f}. Lower train.tokens to "
-        f"{train.tokens * draw.available // needed:,}, add text to the source, or lower its weight to "
+        f"{train.tokens * draw.available // needed:_}, add text to the source, or lower its weight to "
         f"{math.floor(draw.weight * draw.available / draw.tokens * 1e6) / 1e6:.6g}."
     )
 

@@ -43,7 +43,7 @@ def test_a_target_that_repeats_too_often_is_refused_at_the_proxy():
 
 def test_a_design_that_cannot_be_matched_is_refused_with_the_budget_that_could():
     sizes, weights = {"code": 80_000, "web": 10**7}, {"code": 0.5, "web": 0.5}
-    with pytest.raises(PlanError, match=r"may see 6 of its 80,000 tokens.*Raise train.tokens to 10,240"):
+    with pytest.raises(PlanError, match=r"may see 6 of its 80,000 tokens.*Raise train.tokens to 10_240"):
         make(sizes, weights, 8_000, target_tokens=102_400_000)
     assert make(sizes, weights, 10_240, target_tokens=102_400_000).draws[0].available == T
 
@@ -108,7 +108,7 @@ def test_a_match_the_lab_cannot_give_is_refused_and_each_way_out_works():
     assert (
         "needs 16,000 different tokens of it, and the lab has 8,000: it would repeat 4.00 times instead of 2.00" in told
     )
-    assert "Lower train.tokens to 32,000" in told and "lower its weight to 0.125" in told
+    assert "Lower train.tokens to 32_000" in told and "lower its weight to 0.125" in told
     assert make(lab, weights, 32_000, **target).draws[0].epochs == 2.0
     assert make(lab, {"code": 0.125, "web": 0.875}, 64_000, **target).draws[0].epochs == 1.0
 
