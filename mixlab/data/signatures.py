@@ -8,13 +8,12 @@ import functools
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasketch import LeanMinHash, MinHash, MinHashLSH  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from mixlab.data import kernels
 from mixlab.data.documents import damage_named
@@ -22,6 +21,9 @@ from mixlab.data.shardmap import Work
 from mixlab.errors import ConfigError, EnvironmentFault
 from mixlab.types import Dedup
 from mixlab.workspace import file_sha256, key_of
+
+if TYPE_CHECKING:  # imported where it is used: it brings much of scipy, a fifth of a second of every command
+    from datasketch import LeanMinHash, MinHash, MinHashLSH  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 FORMAT = 1
 HASH = "words/fnv-poly-1"  # of kernels.py: raised when the hash of any shingle changes
@@ -100,12 +102,14 @@ def as_array(column: "pa.ChunkedArray[Any]") -> np.ndarray:
     return np.concatenate([np.empty(0, np.uint8), *parts]).view(np.uint32).reshape(-1, width // 4)
 
 
-def to_datasketch(signatures: np.ndarray, seed: int = 1) -> list[LeanMinHash]:
+def to_datasketch(signatures: np.ndarray, seed: int = 1) -> "list[LeanMinHash]":
     """datasketch's LeanMinHash of each signature (uint32 (n, num_perm)): ready for MinHashLSH and its storage."""
+    from datasketch import LeanMinHash  # pyright: ignore[reportMissingTypeStubs]  # it has none
+
     return [LeanMinHash(seed=seed, hashvalues=row, scheme=SCHEME) for row in signatures]
 
 
-def from_datasketch(minhashes: Sequence[MinHash | LeanMinHash], num_perm: int = 128, seed: int = 1) -> np.ndarray:
+def from_datasketch(minhashes: "Sequence[MinHash | LeanMinHash]", num_perm: int = 128, seed: int = 1) -> np.ndarray:
     """Signatures uint32 (n, num_perm) of datasketch objects; another scheme, seed or num_perm is a ConfigError."""
     out = np.empty((len(minhashes), num_perm), np.uint32)
     minhash: Any
@@ -120,7 +124,7 @@ def from_datasketch(minhashes: Sequence[MinHash | LeanMinHash], num_perm: int = 
 
 def index(
     keys: Sequence[Hashable], signatures: np.ndarray, *, bands: int = 21, rows: int = 6, seed: int = 1
-) -> MinHashLSH:
+) -> "MinHashLSH":
     """A datasketch MinHashLSH filled with our signatures: query it, or insert more from `to_datasketch`.
 
     It proposes candidates; whether they are alike only their texts tell (`near_duplicates`, `dedup`).
@@ -129,6 +133,8 @@ def index(
     >>> lsh.query(to_datasketch(kernels.signatures(["One, two, three, four, five, six!"]))[0])
     ['a']
     """
+    from datasketch import MinHashLSH  # pyright: ignore[reportMissingTypeStubs]  # it has none
+
     lsh = MinHashLSH(num_perm=signatures.shape[1], params=(bands, rows))
     with lsh.insertion_session() as session:
         for key, minhash in zip(keys, to_datasketch(signatures, seed), strict=True):
