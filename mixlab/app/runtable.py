@@ -28,7 +28,7 @@ def filtered(
 ) -> pd.DataFrame:
     """Runs that hold every word of `text` somewhere in their row, in these states, asked for by one of these sweeps.
 
-    None: any. `archived`: archived ones too.
+    An empty list asks for nothing. `archived`: archived ones too.
     """
     if some := list(states):
         runs = runs.loc[runs["state"].isin(some)]

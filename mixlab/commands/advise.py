@@ -1,7 +1,7 @@
 """`mixlab recommend` and `mixlab advise …`: what the finished runs say, and which runs to buy next."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,13 +13,15 @@ from mixlab.commands.limits import (
     MaxEpochs,
     Sums,
     Tokens,
-    above_zero,
     limits,
-    names,
     numbers,
 )
 from mixlab.commands.options import AsJson
 from mixlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mixlab.advise.runs import Ask
+    from mixlab.advise.verdict import Wish
 
 app = typer.Typer(no_args_is_help=True, help="What the runs say, and which to buy next.")
 Sweep = Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep.")]
@@ -55,7 +57,6 @@ def recommend(
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    above_zero({"--max-epochs": max_epochs, "--target-tokens": target_tokens, "--target-params": target_params})
     wish = Wish(
         limits=limits(floor, cap, group, freeze),
         importance=_metric(weight, "--weight"),
@@ -64,22 +65,42 @@ def recommend(
         kappa=caution,
         lam=pull,
     )
-    ask = runs.Ask(
-        sweep=sweep,
-        metrics=tuple(metric or ()),
-        max_epochs=max_epochs,
-        only_licences=names(only_licences),
-        target_tokens=None if target_tokens is None else int(target_tokens),
-        target_params=target_params,
-        device=device,
-        wish=wish,
-    )
+    ask = _ask(sweep, metric, max_epochs, only_licences, target_tokens, target_params, device, wish)
     ws = Workspace.open()
     advice = runs.advise(list_runs(ws), ws, ask)
     if save is not None:
         runs.save(save, advice.verdict.mixture.weights, advice.verdict.sentences[0])
         ledger.propose(ws.ledger, advice.verdict, advice.natural, advice.recipe)
     show.verdict(advice, as_json=as_json)
+
+
+def _ask(
+    sweep: Sweep,
+    metric: Metrics,
+    max_epochs: MaxEpochs,
+    only_licences: Licences,
+    target_tokens: Tokens,
+    target_params: float | None,
+    device: str,
+    wish: "Wish",
+) -> "Ask":
+    """The question to the runs. ConfigError: a size that is none."""
+    from mixlab.advise.runs import Ask
+
+    sizes = {"--max-epochs": max_epochs, "--target-tokens": target_tokens, "--target-params": target_params}
+    for option, value in sizes.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(f"{option} is a number above 0, not {value:g}.")
+    return Ask(
+        sweep=sweep,
+        metrics=tuple(metric or ()),
+        max_epochs=max_epochs,
+        only_licences=tuple(x.strip() for x in (only_licences or "").split(",") if x.strip()),
+        target_tokens=None if target_tokens is None else int(target_tokens),
+        target_params=target_params,
+        device=device,
+        wish=wish,
+    )
 
 
 def _metric(told: list[str] | None, option: str) -> dict[str, float]:
@@ -155,17 +176,8 @@ def next_runs(
     from mixlab.results.listing import list_runs
     from mixlab.workspace import Workspace
 
-    ws = Workspace.open()
-    above_zero({"--max-epochs": max_epochs, "--target-tokens": target_tokens})
-    ask = runs.Ask(
-        sweep=sweep,
-        metrics=tuple(metric or ()),
-        max_epochs=max_epochs,
-        only_licences=names(only_licences),
-        target_tokens=None if target_tokens is None else int(target_tokens),
-        device=device,
-        wish=Wish(limits=limits(floor, cap, group, freeze)),
-    )
+    ws, wish = Workspace.open(), Wish(limits=limits(floor, cap, group, freeze))
+    ask = _ask(sweep, metric, max_epochs, only_licences, target_tokens, None, device, wish)
     objective, within, dollars = runs.fitted(list_runs(ws), ws, ask)
     told = buy.next_runs(objective, batch, limits=within, dollars=dollars)
     show_advice.sentences([told.words, *map(_mix, told.mixes)], asdict(told), as_json=as_json)

@@ -1,6 +1,5 @@
 """Limits on a mix as options: what `recommend` and `advise next` keep to."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,18 +16,6 @@ Floors = Annotated[list[str] | None, typer.Option(metavar="SOURCE=SHARE", help="
 Caps = Annotated[list[str] | None, typer.Option(metavar="SOURCE=SHARE", help="At most.")]
 Sums = Annotated[list[str] | None, typer.Option(metavar="A+B<=SHARE", help="A sum, <= or >=.")]
 Frozen = Annotated[list[str] | None, typer.Option(metavar="A=2,B=1", help="Move together, so mixed.")]
-
-
-def above_zero(told: Mapping[str, float | None]) -> None:
-    """ConfigError: an option that was given and is none."""
-    for option, value in told.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"{option} is a number above 0, not {value:g}.")
-
-
-def names(told: str | None) -> tuple[str, ...]:
-    """What stands between commas."""
-    return tuple(x.strip() for x in (told or "").split(",") if x.strip())
 
 
 def limits(floor: Floors, cap: Caps, group: Sums, freeze: Frozen) -> "Limits":

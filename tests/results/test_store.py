@@ -171,11 +171,7 @@ def test_a_run_is_of_every_sweep_that_asked_for_it(ws, make_run):
         enlist(ws, name, [] if asked is None else [run.name for run in asked])
     enlist(ws, "second", [odd.name, "not-begun-s0-00000000"], {"kind": "grid"})  # asked again: once on the list
     assert read_json(ws.sweeps / "second.json")["runs"] == [odd.name, even.name, "not-begun-s0-00000000"]
-    want = {
-        "even": "second, third",
-        "odd": "first, second",
-        "bought": "theirs",
-    }  # an import is of its own table's alone
+    want = {"even": "second, third", "odd": "first, second", "bought": "theirs"}  # an import: of its own table alone
     for published in (False, True):
         if published:
             publish(ws)
