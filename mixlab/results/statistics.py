@@ -129,6 +129,7 @@ def ranks(
     """P(best) and the 95 % interval of the rank of each mix, from its runs' scores.
 
     Means are drawn from a t distribution around each mix's mean, with the noise of one run pooled over mixes.
+    What mixes share by a seed is not taken off: cautious where all ran the same seeds.
     MissingError without a repeated mix: then nothing is known about the noise.
     """
     floor = noise_floor(list(mixes.values()))
