@@ -89,7 +89,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
     `mixes`: mixture -> seed -> score. A mix: mixture, mean, runs, p_best, rank_lo, rank_hi (None while no mix has two
     seeds); a pair: a, b, difference (b minus a), lo, hi, p_holm, winner by the mixture's name.
     """
-    whole = {m: [v for v in vs.values() if v is not None] for m, vs in mixes.items()}
+    whole = {m: {seed: v for seed, v in vs.items() if v is not None} for m, vs in mixes.items()}
     finite = {m: vs for m, vs in whole.items() if len(vs) == len(mixes[m])}
     gone = sorted(set(mixes) - set(finite))
     try:
@@ -100,7 +100,7 @@ def ranking(mixes: Mapping[str, Mapping[int, float | None]], *, lower_is_better:
     places: list[dict[str, Any]] = [
         {
             "mixture": m,
-            "mean": float(np.mean(vs)),
+            "mean": float(np.mean(list(vs.values()))),
             "runs": len(vs),
             "p_best": found[m].p_best if m in found else None,
             "rank_lo": found[m].lo if m in found else None,

@@ -124,26 +124,32 @@ class Rank:
 
 
 def ranks(
-    mixes: Mapping[str, Sequence[float]], *, lower_is_better: bool = True, seed: int = 0, draws: int = DRAWS
+    mixes: Mapping[str, Mapping[int, float]], *, lower_is_better: bool = True, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Rank]:
-    """P(best) and the 95 % interval of the rank of each mix, from its runs' scores.
+    """P(best) and the 95 % interval of the rank of each mix, from its runs' scores by seed.
 
-    Means are drawn from a t distribution around each mix's mean, with the noise of one run pooled over mixes.
-    What mixes share by a seed is not taken off: cautious where all ran the same seeds.
-    MissingError without a repeated mix: then nothing is known about the noise.
+    Means are drawn from a t distribution around each mix's mean. Where all mixes have two seeds or more in common,
+    they are compared on those, as in pairs: what a seed does to all of them alike is taken off (two-way layout
+    without interaction, (mixes - 1)(seeds - 1) degrees of freedom). Else on all runs, with the noise of one run pooled
+    over mixes. MissingError without a repeated mix: then nothing is known about the noise.
     """
-    floor = noise_floor(list(mixes.values()))
-    if floor is None:
-        raise MissingError(
-            "no mix was run with two seeds, so the noise is unknown: run one mix again with other seeds."
-        )
     names = sorted(mixes)
-    means = np.array([np.mean(mixes[name]) for name in names])
-    errors = np.array([floor.sd / math.sqrt(len(mixes[name])) for name in names])
+    common = sorted(set[int].intersection(*(set(mixes[name]) for name in names)))
+    if len(common) >= 2 and len(names) >= 2:
+        scores = np.array([[mixes[name][s] for s in common] for name in names])
+        means, df = scores.mean(1), (len(names) - 1) * (len(common) - 1)
+        left = scores - means[:, None] - scores.mean(0) + scores.mean()
+        errors = np.full(len(names), math.sqrt((left**2).sum() / df / len(common)))
+    else:
+        floor = noise_floor([list(values.values()) for values in mixes.values()])
+        if floor is None:
+            raise MissingError(
+                "no mix was run with two seeds, so the noise is unknown: run one mix again with other seeds."
+            )
+        means, df = np.array([np.mean(list(mixes[name].values())) for name in names]), floor.df
+        errors = np.array([floor.sd / math.sqrt(len(mixes[name])) for name in names])
     rng = generator(seed, "ranks")
-    drawn = means + errors * rng.standard_normal((draws, len(names))) / np.sqrt(
-        rng.chisquare(floor.df, (draws, 1)) / floor.df
-    )
+    drawn = means + errors * rng.standard_normal((draws, len(names))) / np.sqrt(rng.chisquare(df, (draws, 1)) / df)
     drawn = drawn if lower_is_better else -drawn
     places = drawn.argsort(1).argsort(1) + 1
     lo, hi = np.quantile(places, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="inverted_cdf")

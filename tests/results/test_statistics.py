@@ -47,12 +47,28 @@ def test_items_with_shared_credit_are_no_evidence():
 
 
 def test_a_clear_winner_is_best_and_equals_share():
-    clear = st.ranks({"a": [1.0, 1.01], "b": [2.0, 2.01], "c": [3.0, 3.01]})
+    clear = st.ranks({"a": {0: 1.0, 1: 1.01}, "b": {2: 2.0, 3: 2.01}, "c": {4: 3.0, 5: 3.01}})
     assert clear["a"].p_best > 0.99 and (clear["c"].lo, clear["c"].hi) == (3, 3)
-    same = st.ranks({"a": [1.0, 1.1], "b": [1.1, 1.0]})
+    same = st.ranks({"a": {0: 1.0, 1: 1.1}, "b": {2: 1.1, 3: 1.0}})
     assert abs(same["a"].p_best - 0.5) < 0.02 and (same["a"].lo, same["a"].hi) == (1, 2)
     with pytest.raises(MissingError, match="noise is unknown"):
-        st.ranks({"a": [1.0], "b": [2.0]})
+        st.ranks({"a": {0: 1.0}, "b": {0: 2.0}})
+
+
+def test_what_a_seed_does_to_every_mix_says_nothing_of_ranks():
+    rng = np.random.default_rng(5)
+    mixes = {m: {s: float(at + rng.normal(0, 0.02)) for s in range(3)} for at, m in zip((0, 0.01, 0.1), "abc")}
+    moved = {m: {s: v + 7 * s for s, v in vs.items()} for m, vs in mixes.items()}
+    assert st.ranks(moved) == st.ranks(mixes)
+    more = {**moved, "a": {**moved["a"], 9: 50.0}}  # a seed that the others lack
+    assert st.ranks(more) == st.ranks(mixes)
+
+
+def test_of_two_mixes_the_pair_and_p_best_say_the_same():
+    a, b = {0: 1.0, 1: 2.0, 2: 3.1}, {0: 1.1, 1: 2.3, 2: 3.2}
+    p = seeds_difference(a, b).p
+    assert p is not None
+    assert st.ranks({"a": a, "b": b})["a"].p_best == pytest.approx(1 - p / 2, abs=0.01)
 
 
 def test_a_falling_curve_is_no_noise():
