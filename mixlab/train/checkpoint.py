@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mixlab.errors import ConfigError, EnvironmentFault
-from mixlab.train.optim import AVERAGE
+from mixlab.train.optim import AVERAGE, Optimizer
 from mixlab.train.recovery import optimizer_state
 from mixlab.workspace import disk_errors, read_json, write_json
 
@@ -30,7 +29,7 @@ EARLIER = "checkpoints"
 def save_checkpoint(
     out: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     state: Mapping[str, Any],
     *,
     run_key: str,
@@ -68,7 +67,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, run_key: str
+    out: Path, model: nn.Module, optimizer: Optimizer, *, run_key: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """(state, ring) of out/checkpoint, after model and optimizer took its tensors bit for bit; None without one.
 
@@ -139,7 +138,7 @@ def _retire(out: Path, keep: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors as `<what>/<parameter name>`."""
     return {f"{k}/{n}": v for n, p in model.named_parameters() for k, v in optimizer.state[p].items()}
 

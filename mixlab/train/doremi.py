@@ -50,7 +50,7 @@ def group_dro(proxy: MPT, reference: MPT, loader: Loader, spec: TrainSpec) -> Gr
             loss = loss + float(weights[s]) * proxy.losses(part)[0]
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(proxy.parameters(), spec.grad_clip or float("inf"))
-        apply_step(optimizer, (~torch.isfinite(loss)).float(), 0.0)
+        apply_step(proxy, optimizer, (~torch.isfinite(loss)).float(), 0.0)
         trace.append(weights.tolist())
     mean = np.mean(trace, axis=0)
     return GroupDRO(weights=dict(zip(sources, (mean / mean.sum()).tolist(), strict=True)), trace=trace)

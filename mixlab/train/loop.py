@@ -26,7 +26,7 @@ from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
 from mixlab.train.feed import Batches, accumulate, checked, rows_of, size_of_step
 from mixlab.train.guard import WINDOW, Guard
 from mixlab.train.logbook import Logbook
-from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr, swap_average
+from mixlab.train.optim import Optimizer, apply_step, learning_rate, make_optimizer, set_lr, swap_average
 from mixlab.train.process import pick_device, prepare_process, until_sigterm
 from mixlab.train.ranks import Ranks, join
 from mixlab.train.recovery import SNAPSHOT_STEPS, Copy, Recovery, Snapshot, copy_of, is_sound, ranges_of, restore
@@ -45,7 +45,7 @@ class _Run:
     """What the steps of one run share."""
 
     model: MPT
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     loader: Batches
     spec: TrainSpec
     book: Logbook
@@ -215,7 +215,7 @@ def _copy(run: _Run, step: int) -> None:
 def _captured(run: _Run) -> CapturedStep | None:
     """On a GPU the steps as a graph; None where a step is not the same work each time, or several ranks share it."""
     spec = run.model.spec
-    varies = spec.resid_pdrop or spec.attn_uses_sequence_id or not isinstance(run.optimizer, torch.optim.AdamW)
+    varies = spec.resid_pdrop or spec.attn_uses_sequence_id or not run.optimizer.is_capturable
     if run.model.device.type != "cuda" or run.ranks.ranks > 1 or varies:
         return None
     do, fetch = partial(_update, run, step=0), partial(_fetch, run)
@@ -248,7 +248,7 @@ def _update(run: _Run, ids_BT: Tensor, step: int) -> Tensor:
     loss = run.ranks.average(run.model, loss, len(ids_BT))
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.grad_clip or float("inf"))
     is_bad = run.guard.judge(loss, norm)
-    apply_step(run.optimizer, is_bad, run.spec.ema)
+    apply_step(run.model, run.optimizer, is_bad, run.spec.ema)
     return torch.stack((loss.double(), norm.double(), is_bad.double()))
 
 

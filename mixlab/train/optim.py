@@ -5,12 +5,14 @@ Weight decay is torch's: each step multiplies a matrix by 1 - lr * weight_decay.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from mixlab.errors import ConfigError, nearest
 from mixlab.mix.budget import Params
@@ -23,37 +25,66 @@ ADAM_EPS = 1e-8
 AVERAGE = "ema"  # name of the averaged weights in the optimizer's state, where checkpoints find them
 
 
-def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+Group = dict[str, Any]
+"""Weights that are moved alike: `params`, `weight_decay`, `lr` (a number, or on a GPU a tensor), `betas`."""
+Rule = Callable[[Sequence[Tensor], Sequence[dict[str, Tensor]], Group, Tensor | None], None]
+"""(weights with a gradient, what is remembered of each, their group, is_bad) -> moves them in place."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """Weights in groups, the rule that moves them by their gradients, and what it remembers of each.
+
+    The parts of `torch.optim.Optimizer` that a run needs. To be made, that class loads torch's compiler: 1.7 s of CPU
+    for each run.
+    """
+
+    param_groups: list[Group]
+    rule: Rule
+    is_capturable: bool
+    """True if a step is the same work on a GPU each time, rate and moments in the same places."""
+    state: defaultdict[Tensor, dict[str, Tensor]] = field(default_factory=lambda: defaultdict(dict))
+
+    @torch.no_grad()
+    def step(self, is_bad: Tensor | None = None) -> None:
+        """Moves every weight that has a gradient; none where `is_bad`, a scalar on their device, is 1.0."""
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            self.rule(moved, [self.state[p] for p in moved], group, is_bad)
+
+
+def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
     """The optimizer of `spec` over the model's parameters; matrices are decayed, vectors (norms, biases) are not."""
-    parameters = list(model.parameters())
-    decay = spec.weight_decay / peak_lr(spec) if spec.optimizer.startswith("decoupled_") else spec.weight_decay
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
     if spec.optimizer not in OPTIMIZERS:
         raise ConfigError(f"train.optimizer={spec.optimizer} is not known.{nearest(spec.optimizer, OPTIMIZERS)}")
-    return OPTIMIZERS[spec.optimizer](groups, spec)
+    parameters, rule, lr = list(model.parameters()), OPTIMIZERS[spec.optimizer], peak_lr(spec)
+    decay = spec.weight_decay / lr if spec.optimizer.startswith("decoupled_") else spec.weight_decay
+    is_capturable = rule is _adamw
+    device = parameters[0].device  # a rate that lies on a GPU can be told to a captured step
+    rate = torch.tensor(lr, device=device) if is_capturable and device.type == "cuda" else lr
+    groups: list[Group] = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay, "lr": rate, "betas": spec.betas},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0, "lr": rate, "betas": spec.betas},
+    ]
+    return Optimizer(param_groups=groups, rule=rule, is_capturable=is_capturable)
 
 
 @torch.no_grad()
-def apply_step(optimizer: torch.optim.Optimizer, is_bad: Tensor, ema: float) -> None:
+def apply_step(model: nn.Module, optimizer: Optimizer, is_bad: Tensor, ema: float) -> None:
     """Updates the weights unless `is_bad` is 1.0, decided on the device; clears gradients; moves the average on."""
-    optimizer.found_inf = is_bad  # pyright: ignore[reportAttributeAccessIssue]  # what GradScaler sets; Lion reads it too
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.step(is_bad)
+    model.zero_grad(set_to_none=True)
     if not ema:
         return
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            state = optimizer.state[p]
-            if AVERAGE not in state:
-                state[AVERAGE] = p.detach().clone()
-            state[AVERAGE].lerp_(p, 1 - ema)
+    for p in model.parameters():
+        state = optimizer.state[p]
+        if AVERAGE not in state:
+            state[AVERAGE] = p.detach().clone()
+        state[AVERAGE].lerp_(p, 1 - ema)
 
 
 @torch.no_grad()
-def swap_average(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def swap_average(model: nn.Module, optimizer: Optimizer) -> None:
     """Puts the averaged weights in the place of the weights and the other way round; twice is nothing."""
     for p in model.parameters():
         average = optimizer.state[p].get(AVERAGE)
@@ -81,7 +112,7 @@ def resolve_lr(spec: TrainSpec, params: Params) -> TrainSpec:
     return replace(spec, lr=float(f"{LADDER_LR * (params.non_embedding / LADDER_N) ** (-1 / 3):.3g}"))
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimizer: Optimizer, lr: float) -> None:
     """Gives every group this learning rate for its next step; on a GPU in the number's own place on the device."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
@@ -132,52 +163,50 @@ def wsd(tokens: int, warmup: int, total: int, final: float) -> float:
     return 1 - (1 - final) * share
 
 
-class Lion(torch.optim.Optimizer):
-    """p *= 1 - lr wd;  p -= lr sign(lerp(m, g, 1 - b1));  m = lerp(m, g, 1 - b2)  (llm-foundry DecoupledLionW)."""
-
-    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # no optimiser here takes a closure
-        """One update of every parameter that has a gradient; none at all where `found_inf` is 1."""
-        found_inf = getattr(self, "found_inf", None)
-        keep = None if found_inf is None else found_inf == 0
-        for group in self.param_groups:
-            lr, (beta1, beta2) = group["lr"], group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "exp_avg" not in state:
-                    state["exp_avg"] = torch.zeros_like(p)
-                average = state["exp_avg"]
-                moved = p * (1 - lr * group["weight_decay"])
-                moved.add_(torch.lerp(average, p.grad, 1 - beta1).sign_(), alpha=-lr)
-                remembered = torch.lerp(average, p.grad, 1 - beta2)
-                p.copy_(moved if keep is None else torch.where(keep, moved, p))
-                average.copy_(remembered if keep is None else torch.where(keep, remembered, average))
+def _adamw(weights: Sequence[Tensor], states: Sequence[dict[str, Tensor]], group: Group, is_bad: Tensor | None) -> None:
+    """torch's fused AdamW (1711.05101). As `decoupled_adamw` the decay is not multiplied by the rate, as in MPT."""
+    for p, state in zip(weights, states, strict=True):
+        if "exp_avg" not in state:
+            state["step"] = torch.zeros((), device=p.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+    adamw(
+        list(weights),
+        [p.grad for p in weights if p.grad is not None],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        found_inf=is_bad,
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=ADAM_EPS,
+        maximize=False,
+    )
 
 
-def _adamw(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    """torch's fused AdamW. Under the name `decoupled_adamw` weight decay is not multiplied by the rate, as in MPT."""
-    device = groups[0]["params"][0].device
-    on_gpu = device.type == "cuda"  # there the rate lies on the device, so that a captured step can be told another
-    lr = torch.tensor(peak_lr(spec), device=device) if on_gpu else peak_lr(spec)
-    return torch.optim.AdamW(groups, lr=lr, betas=spec.betas, eps=ADAM_EPS, fused=True, capturable=on_gpu)
+def _lion(weights: Sequence[Tensor], states: Sequence[dict[str, Tensor]], group: Group, is_bad: Tensor | None) -> None:
+    """Lion (2302.06675). As `decoupled_lion` the decay is not multiplied by the rate (llm-foundry's DecoupledLionW).
+
+    p *= 1 - lr wd;  p -= lr sign(lerp(m, g, 1 - b1));  m = lerp(m, g, 1 - b2)
+    """
+    lr, (beta1, beta2) = group["lr"], group["betas"]
+    for p, state in zip(weights, states, strict=True):
+        assert p.grad is not None
+        if "exp_avg" not in state:
+            state["exp_avg"] = torch.zeros_like(p)
+        average = state["exp_avg"]
+        moved = p * (1 - lr * group["weight_decay"])
+        moved.add_(torch.lerp(average, p.grad, 1 - beta1).sign_(), alpha=-lr)
+        remembered = torch.lerp(average, p.grad, 1 - beta2)
+        p.copy_(moved if is_bad is None else torch.where(is_bad == 0, moved, p))
+        average.copy_(remembered if is_bad is None else torch.where(is_bad == 0, remembered, average))
 
 
-def _lion(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    """Lion (2302.06675). Under the name `decoupled_lion` weight decay is not multiplied by the rate, as in MPT."""
-    return Lion(groups, lr=peak_lr(spec), betas=spec.betas)
-
-
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainSpec], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "lion": _lion,
-    "decoupled_adamw": _adamw,
-    "decoupled_lion": _lion,
-}
+OPTIMIZERS: dict[str, Rule] = {"adamw": _adamw, "lion": _lion, "decoupled_adamw": _adamw, "decoupled_lion": _lion}
 
 SCHEDULES: dict[str, Callable[[int, int, int, float], float]] = {
     "constant": constant,

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mixlab.train.optim import Optimizer
+
 SNAPSHOT_STEPS = 32  # costs one copy of weights and moments; what a rewind loses is about as much
 RING = 2
 NAN_STREAK = 2  # updates dropped in a row for a loss that is not finite: then it is the weights, not the batch
@@ -135,7 +137,7 @@ def is_sound(model: nn.Module) -> Tensor:
     return torch.stack(largest).isfinite().all()
 
 
-def copy_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Copy:
+def copy_of(model: nn.Module, optimizer: Optimizer) -> Copy:
     """A copy of weights and optimizer state, on the device they are on; the host waits for nothing."""
     found = {n: t.detach() for n, t in tensors_of(model, optimizer).items()}
     copies = [torch.empty_like(t) for t in found.values()]
@@ -144,7 +146,7 @@ def copy_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Copy:
 
 
 @torch.no_grad()
-def restore(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(snapshot: Snapshot, model: nn.Module, optimizer: Optimizer) -> None:
     """Weights and optimizer state as they were; the snapshot stays as it is."""
     for name, p in model.named_parameters():
         p.copy_(snapshot.tensors[f"weight/{name}"])
@@ -152,7 +154,7 @@ def restore(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimiz
     optimizer_state(model, optimizer, snapshot.tensors, torch.clone)
 
 
-def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """`weight/<name>` and `<what>/<name>` for the optimizer's, the tensors themselves."""
     weights: dict[str, Tensor] = {f"weight/{n}": p for n, p in model.named_parameters()}
     return weights | {f"{k}/{n}": v for n, p in model.named_parameters() for k, v in optimizer.state[p].items()}
@@ -160,7 +162,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 def optimizer_state(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     tensors: Mapping[str, Tensor],
     taken: Callable[[Tensor], Tensor],
 ) -> None:

@@ -28,7 +28,7 @@ from mixlab.train.feed import Batches
 from mixlab.train.guard import Guard
 from mixlab.train.logbook import Logbook
 from mixlab.train.loop import Evaluate
-from mixlab.train.optim import ADAM_EPS, learning_rate
+from mixlab.train.optim import ADAM_EPS, learning_rate, make_optimizer
 from mixlab.train.process import pick_device, prepare_process
 from mixlab.train.recovery import NAN_STREAK, Recovery
 from mixlab.types import TrainSpec
@@ -99,7 +99,7 @@ def train_stacked(
                     books[k].status("failed", why[k])
         for k, book in enumerate(books):
             if why[k] is None:
-                _save(book, models[k], loaders[k], stack.guards[k], run_keys[k])
+                _save(book, models[k], spec, loaders[k], stack.guards[k], run_keys[k])
                 book.status("finished")
     return why
 
@@ -220,12 +220,11 @@ def _fetch(loaders: Sequence[Batches], step: int) -> Tensor:
     return torch.stack([torch.as_tensor(loader.batch(step)[0]) for loader in loaders])
 
 
-def _save(book: Logbook, model: MPT, loader: Batches, guard: Guard, run_key: str) -> None:
+def _save(book: Logbook, model: MPT, spec: TrainSpec, loader: Batches, guard: Guard, run_key: str) -> None:
     """The checkpoint of a finished run: its weights, without moments."""
     state = {"step": book.steps, "ledger": canonical(loader.ledger(book.steps)), "logbook": book.state()}
     state |= {"guard": guard.state(), "recovery": Recovery().state()}
-    nothing = torch.optim.SGD(model.parameters())
-    save_checkpoint(book.out, model, nothing, state, run_key=run_key)
+    save_checkpoint(book.out, model, make_optimizer(model, spec), state, run_key=run_key)
 
 
 def _check(models: Sequence[MPT], loaders: Sequence[Batches], spec: TrainSpec) -> None:

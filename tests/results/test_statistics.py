@@ -57,7 +57,9 @@ def test_a_clear_winner_is_best_and_equals_share():
 
 def test_what_a_seed_does_to_every_mix_says_nothing_of_ranks():
     rng = np.random.default_rng(5)
-    mixes = {m: {s: float(at + rng.normal(0, 0.02)) for s in range(3)} for at, m in zip((0, 0.01, 0.1), "abc")}
+    mixes = {
+        m: {s: float(at + rng.normal(0, 0.02)) for s in range(3)} for at, m in zip((0, 0.01, 0.1), "abc", strict=True)
+    }
     moved = {m: {s: v + 7 * s for s, v in vs.items()} for m, vs in mixes.items()}
     assert st.ranks(moved) == st.ranks(mixes)
     more = {**moved, "a": {**moved["a"], 9: 50.0}}  # a seed that the others lack

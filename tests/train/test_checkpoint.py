@@ -11,6 +11,8 @@ from torch import nn
 
 from mixlab.errors import EnvironmentFault
 from mixlab.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, settle
+from mixlab.train.optim import make_optimizer
+from mixlab.types import TrainSpec
 
 
 class Killed(BaseException):
@@ -20,7 +22,7 @@ class Killed(BaseException):
 def state_of(value: float):
     model = nn.Linear(3, 2)
     nn.init.constant_(model.weight, value)
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    optimizer = make_optimizer(model, TrainSpec(lr=1e-3))
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     return model, optimizer

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +70,34 @@ def test_matrices_decay_and_vectors_do_not(optimizer):
     ours.step()
     assert torch.allclose(model.weight, before[0] * 0.95)
     assert torch.equal(model.bias, before[1])
+
+
+def test_adamw_is_torchs_to_the_bit_and_a_dropped_step_is_none():
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    spec = TrainSpec(optimizer="adamw", lr=0.1, weight_decay=0.5, betas=(0.9, 0.95))
+    moves = make_optimizer(ours, spec)
+    groups = [{"params": [theirs.weight], "weight_decay": 0.5}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    torchs = torch.optim.AdamW(groups, lr=0.1, betas=spec.betas, fused=True)
+    for step, is_bad in enumerate([0.0, 1.0, 0.0, 0.0]):
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            p.grad = q.grad = torch.full_like(p, math.nan if is_bad else math.sin(step))
+        moves.step(torch.tensor(is_bad))
+        if not is_bad:
+            torchs.step()
+        assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_a_step_on_a_cpu_does_not_load_torchs_compiler():
+    code = """import sys, torch
+from mixlab.train.optim import apply_step, make_optimizer
+from mixlab.types import TrainSpec
+model = torch.nn.Linear(2, 2)
+optimizer = make_optimizer(model, TrainSpec(lr=0.1))
+model(torch.ones(1, 2)).sum().backward()
+apply_step(model, optimizer, torch.zeros(()), 0.9)
+assert "torch._dynamo" not in sys.modules and optimizer.state[model.bias]["step"] == 1"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))

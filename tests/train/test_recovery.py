@@ -221,7 +221,7 @@ def test_a_dropped_update_changes_nothing(tmp_path, optimizer):
     for bad in (0.0, 1.0):
         before = [p.detach().clone() for p in model.parameters()]
         model(torch.full((1, 3), math.nan if bad else 1.0)).sum().backward()
-        apply_step(ours, torch.tensor(bad), 0.0)
+        apply_step(model, ours, torch.tensor(bad), 0.0)
         same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
         assert all(same) == bool(bad)
         assert all(torch.isfinite(t).all() for p in model.parameters() for t in ours.state[p].values())
