@@ -23,7 +23,7 @@ from mixlab.train.process import gpus, pick_device
 from mixlab.types import ModelSpec, RunSpec
 from mixlab.workspace import Workspace
 
-GRACE_S = 20.0
+GRACE_S = 60.0
 """How long a worker may take to write its checkpoint once it is asked to stop."""
 STOPPED = "stopped with a checkpoint; the same command continues it"
 

@@ -38,8 +38,8 @@ START_S = 15.0
 """How long a job may take from its folder to its process."""
 BEAT_S = 5.0
 POLL_S = 0.1
-HARD_S = 45.0
-"""How long a command may take to write its checkpoints once it is asked to stop; twice a sweep's own grace."""
+HARD_S = 130.0
+"""How long a command may take to write its checkpoints once asked to stop: twice a sweep's own grace and more."""
 LIVE = ("starting", "running")
 ENDED_BADLY = ("failed", "cancelled", "lost")
 

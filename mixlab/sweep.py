@@ -192,6 +192,9 @@ def _stop(crew: Sequence[Worker]) -> None:
         worker.pipe.close()
     for worker in crew:
         worker.process.join(timeout=GRACE_S)
+        if worker.task and worker.is_alive():
+            name = worker.task.path.name
+            logger.warning("%s wrote no checkpoint within %g s: it goes on from the one before", name, GRACE_S)
 
 
 def _state(run: Path) -> Running:

@@ -78,7 +78,7 @@ def test_interrupted_preempted_and_killed_it_goes_on_to_the_same_bits(project):
         for s in sent:
             os.killpg(process.pid, s)
             time.sleep(0.05)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=2 * sweep.GRACE_S)
         assert process.returncode == code, told.decode()
         assert b"Traceback" not in told or len(sent) == 2
         if sent == [signal.SIGINT]:
@@ -163,6 +163,20 @@ def test_what_failed_for_good_is_told_and_tried_again_only_when_asked(project):
     assert "--retry-failed" in str(state.failed)
     state = sweep.run_all(told[:1], ws, name="x", workers=1, retry_failed=True)
     assert len(state.failed) == 1 and "--retry-failed" not in str(state.failed)
+
+
+def test_a_worker_that_does_not_stop_is_named(project, monkeypatch, caplog):
+    """SIGTERM is deaf to it, as in a write to a disk that hangs: no word of a checkpoint, and it is ended."""
+    monkeypatch.setattr(sweep, "GRACE_S", 0.1)
+    told = sweep.rehearse_all([spec_of([*TINY, "mixture=uniform"], project)], Workspace.open(project / "lab"))
+    stuck = crew.Worker(project / "lab", "x", crew.Place())
+    stuck.stop = stuck.pipe.close  # it is never asked
+    stuck.task = told[0]
+    sweep._stop([stuck])
+    stuck.close(0.0)
+    assert f"{told[0].path.name} wrote no checkpoint within 0.1 s" in caplog.text
+    stuck.process.join(60)
+    assert not stuck.is_alive()
 
 
 @pytest.mark.slow

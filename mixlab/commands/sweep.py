@@ -90,7 +90,7 @@ def sweep(
             sys.stderr.write(f"{note}\n")
     except KeyboardInterrupt:
         if requeue.was_asked:
-            sys.stderr.write("stopped by SIGTERM: checkpoints are written; the same command continues.\n")
+            sys.stderr.write("stopped by SIGTERM; the same command continues from the checkpoints.\n")
             sys.exit(PREEMPTED)
         raise
     if failed:

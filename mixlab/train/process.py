@@ -53,13 +53,22 @@ def prepare_process(spec: TrainSpec, device: torch.device) -> None:
 
 @contextmanager
 def until_sigterm() -> Generator[Callable[[], bool]]:
-    """A function that tells whether SIGTERM has come; only a main thread may ask for signals."""
-    came = threading.Event()
+    """A function that tells whether SIGTERM has come; only a main thread may ask for signals.
+
+    A plain mark, no threading.Event: its lock, asked for again by a second signal inside the first one's handler, would
+    never be given. And often two come at once, to the whole group and from the parent.
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield lambda: False
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: came.set())
+
+    def take_note(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first is enough
+        came.append(number)
+
+    before = signal.signal(signal.SIGTERM, take_note)
     try:
-        yield came.is_set
+        yield lambda: bool(came)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -115,6 +115,22 @@ def test_sigterm_leaves_a_checkpoint_and_asks_to_be_run_again(whole, tmp_path):
     assert [e["kind"] for e in read_lines(tmp_path / "events.jsonl")] == ["stopped", "resume"]
 
 
+def test_of_many_sigterms_the_first_is_taken_and_none_does_harm():
+    """A group is often told by Slurm, by a terminal and by its parent at once."""
+    code = """from mixlab.train.process import until_sigterm
+with until_sigterm() as came:
+    print(came(), flush=True)
+    print(input(), came())"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin and process.stdout and process.stdout.readline() == "False\n"
+        for _ in range(3000):
+            process.send_signal(signal.SIGTERM)
+        try:
+            assert process.communicate("on\n", timeout=60)[0] == "on True\n" and process.returncode == 0
+        finally:
+            process.kill()
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None, "the process ended by itself"
