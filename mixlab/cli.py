@@ -82,15 +82,19 @@ def run(
     from mixlab.workspace import Workspace
 
     spec, ws = compose.spec_of(overrides or [], Path.cwd()), Workspace.open()
-    from mixlab import pipeline, show, show_run  # after the line above: mistakes are told before torch is loaded
+    from mixlab import show, show_run  # after the line above: mistakes are told before much is loaded
+    from mixlab.data.prepare import prepare
+    from mixlab.rehearsal import rehearse
     from mixlab.results.speeds import measured
 
     with show.progress() as watch:
         if dry_run:
-            corpora, speeds = pipeline.prepare(spec, ws, watch.stage), measured(ws)
-            told = pipeline.rehearse(spec, corpora, ws, device=device, speeds=speeds)
+            corpora, speeds = prepare(spec, ws, watch.stage), measured(ws)
+            told = rehearse(spec, corpora, ws, device=device, speeds=speeds)
             show.rehearsal([told], as_json=as_json, devices=devices)
             return
+        from mixlab import pipeline  # loads torch
+
         out = pipeline.run(spec, ws, watch=watch.stage)
     sweep.publish(ws)
     show_run.run(ws, out.name, as_json=as_json)

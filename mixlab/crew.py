@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mixlab import pipeline
 from mixlab.errors import MixlabError
-from mixlab.model import attention
-from mixlab.pipeline import Rehearsal
+from mixlab.rehearsal import Rehearsal
 from mixlab.requeue import PLEASE_REQUEUE
-from mixlab.train.process import gpus, pick_device
 from mixlab.types import ModelSpec, RunSpec
 from mixlab.workspace import Workspace
 
@@ -43,7 +40,9 @@ def places(specs: Sequence[RunSpec], workers: int | None) -> list[Place]:
 
     Cores left over by the division go to the first groups; more workers than cores are not pinned.
     """
-    found = gpus() if all(spec.train.device != "cpu" for spec in specs) else []
+    from mixlab.train import process  # loads torch, which a sweep that only tells its price can do without
+
+    found = process.gpus() if all(spec.train.device != "cpu" for spec in specs) else []
     if found:
         return [Place(gpu=found[i % len(found)]) for i in range(workers or len(found))]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -57,6 +56,9 @@ def places(specs: Sequence[RunSpec], workers: int | None) -> list[Place]:
 
 def refuse(specs: Iterable[RunSpec]) -> None:
     """ConfigError if this machine cannot train one of them: its GPU or its attention is not there."""
+    from mixlab.model import attention
+    from mixlab.train.process import pick_device
+
     kinds = {(spec.train.device, spec.train.precision, spec.model.attn_impl): spec for spec in specs}
     for spec in kinds.values():
         attention.resolve(spec.model.attn_impl, pick_device(spec.train), spec.train.precision)
@@ -122,6 +124,8 @@ def _serve(pipe: Connection, root: Path, sweep: str, place: Place) -> None:
     """A worker's life: a spec comes in, None or the reason of a failure goes out; ends when the parent is gone."""
     if place.cores:
         os.sched_setaffinity(0, place.cores)
+    from mixlab import pipeline
+
     ws = Workspace.open(root)
     while True:
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from mixlab import handover
+from mixlab import handover, origin
 from mixlab.config import convert
 from mixlab.data import tokenizer
 from mixlab.errors import MissingError
@@ -186,7 +186,7 @@ def _recall(sitter: Sitter, kept: Path) -> bool:
 def _start_key(sitter: Sitter) -> str:
     """Key of a run's untrained start: of the model, its seed or the weights it began with, and where it is asked."""
     device = loop.pick_device(convert(TrainSpec, sitter.told["spec"]["train"], "train")).type
-    about = {"seed": str(sitter.told["seed"]), "device": device, **handover.starting_key(sitter.spec)}
+    about = {"seed": str(sitter.told["seed"]), "device": device, **origin.starting_key(sitter.spec)}
     return key_of("runs", START_VERSION, sitter.spec, about)
 
 

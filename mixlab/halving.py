@@ -16,7 +16,7 @@ import numpy as np
 from mixlab import sweep
 from mixlab.advise.validation import spearman
 from mixlab.errors import ConfigError
-from mixlab.pipeline import Rehearsal
+from mixlab.rehearsal import Rehearsal
 from mixlab.results.listing import read_rows
 from mixlab.workspace import Workspace
 

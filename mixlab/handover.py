@@ -11,16 +11,15 @@ from typing import Any
 
 from mixlab.config import convert
 from mixlab.data import tokenizer
-from mixlab.errors import ConfigError, MissingError
-from mixlab.model.export import WEIGHTS, export_hf, load_hf, shape_of
+from mixlab.errors import MissingError
+from mixlab.model.export import export_hf, load_hf
 from mixlab.model.mpt import MPT
+from mixlab.origin import PROVENANCE
 from mixlab.results.listing import trained_here
 from mixlab.train import loop
 from mixlab.train.checkpoint import load_weights
 from mixlab.types import ModelSpec, RunSpec
-from mixlab.workspace import Workspace, file_sha256, read_json, write_json
-
-PROVENANCE = "mixlab.json"
+from mixlab.workspace import Workspace, read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,45 +57,6 @@ def export_run(run: Path, ws: Workspace, out: Path) -> Exported:
     return Exported(path=out, difference=difference, notes=_notes(spec))
 
 
-def starting_shape(spec: ModelSpec, words: Path) -> ModelSpec:
-    """`spec` with the shape of the model it starts from, if it starts from one.
-
-    `spec.vocab_size` is that of the tokenizer artefact `words`. Raises ConfigError if the model knows fewer tokens, or
-    if the folder's own tokenizer gives its tokens other ids.
-    """
-    if spec.init_from is None:
-        return spec
-    folder = Path(spec.init_from).expanduser()
-    found = shape_of(folder, spec)
-    if found.vocab_size < spec.vocab_size:
-        raise ConfigError(
-            f"model.init_from={folder} knows {found.vocab_size} tokens, but the tokenizer of this run gives "
-            f"{spec.vocab_size}: {_its_own(folder)}"
-        )
-    if (folder / tokenizer.FILE).is_file() and not tokenizer.same_ids(words, folder / tokenizer.FILE):
-        raise ConfigError(
-            f"model.init_from={folder} was trained with another tokenizer than this run's, so its tokens would mean "
-            f"something else: {_its_own(folder)}"
-        )
-    return found
-
-
-def starting_key(spec: ModelSpec) -> dict[str, str]:
-    """What a run's key depends on beside its corpora: the content of the weights it starts from, or nothing."""
-    if spec.init_from is None:
-        return {}
-    files = sorted(Path(spec.init_from).expanduser().glob("*.safetensors"))
-    if not files:
-        raise ConfigError(f"model.init_from={spec.init_from} holds no {WEIGHTS}.")
-    return {f"init/{file.name}": file_sha256(file) for file in files}
-
-
-def parent(spec: ModelSpec) -> str | None:
-    """The run whose weights a run starts from, if an export of mixlab's says so."""
-    told = Path(spec.init_from or "").expanduser() / PROVENANCE
-    return read_json(told)["run_id"] if spec.init_from and told.exists() else None
-
-
 def start(spec: ModelSpec, seed: int) -> MPT:
     """The model that a run starts with: drawn from the seed, or what the folder holds."""
     model = MPT(spec, seed=seed)
@@ -119,10 +79,6 @@ def follow(spec: RunSpec, loader: Callable[[], Any], key: str, out: Path) -> Pat
 
 def _no_scores(*_: object) -> None:
     """The leading process evaluates."""
-
-
-def _its_own(folder: Path) -> str:
-    return f"set tokenizer.kind=file and tokenizer.path={folder / tokenizer.FILE}."
 
 
 def _notes(spec: ModelSpec) -> tuple[str, ...]:

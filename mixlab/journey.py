@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixlab import pipeline, rivals, show, sweep
+from mixlab import rivals, show, sweep
 from mixlab.advise import ledger, runs, verdict
 from mixlab.data import clean
 from mixlab.data.places import places
+from mixlab.data.prepare import prepare
 from mixlab.errors import RunFailed
 from mixlab.mix import swarm
 from mixlab.results import store
@@ -31,7 +32,7 @@ PLAIN = "c4/tfds-3.1.0"
 
 def make(spec: RunSpec, ws: Workspace, workers: int, watch: show.Watcher) -> dict[str, Any]:
     """Text → corpora → 16 runs → verdict → its own mix, trained: everything the demo prints, as plain values."""
-    corpora = pipeline.prepare(spec, ws, watch.stage)
+    corpora = prepare(spec, ws, watch.stage)
     cleaning = [_cost_of_c4(spec, ws, name) for name in corpora]
     caps = {n: min(1.0, spec.train.max_epochs * c.tokens / spec.train.tokens) for n, c in corpora.items()}
     mixes = swarm.design({n: c.tokens for n, c in corpora.items()}, MIXES, seed=0, caps=caps)

@@ -14,7 +14,7 @@ import numpy as np
 from mixlab import sweep
 from mixlab.errors import ConfigError
 from mixlab.results.listing import describe
-from mixlab.train.optim import resolve_lr
+from mixlab.train.rates import resolve_lr
 from mixlab.types import RunSpec
 from mixlab.workspace import Workspace
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixlab import pipeline, sweep
+from mixlab import sweep
 from mixlab.crew import places
+from mixlab.data.prepare import prepare
 from mixlab.errors import ConfigError, EnvironmentFault, nearest
-from mixlab.pipeline import Rehearsal
+from mixlab.rehearsal import Rehearsal, rehearse
 from mixlab.results.listing import describe, read_object
 from mixlab.seeds import seed_of
 from mixlab.types import Mixture, RunSpec
-from mixlab.workspace import Workspace
+from mixlab.workspace import Workspace, key_of
 
 STARTUP = 8  # trials drawn at random before a model of the score is made
 LEAST = 1e-4  # u stays this far from 0 and 1: else a weight is 0 or all
@@ -45,8 +46,8 @@ def optimize(
     score = score.removeprefix("bpb_").removeprefix("bpb/")
     if score not in ["macro", *sources]:
         raise ConfigError(f"--optimize {score}: there is no such score.{nearest(score, ['macro', *sources])}")
-    corpora = pipeline.prepare(spec, ws, watch.stage)
-    plain = pipeline.rehearse(spec, corpora, ws)
+    corpora = prepare(spec, ws, watch.stage)
+    plain = rehearse(spec, corpora, ws)
     name = f"{name}-optimize-{score}-{_recipe(plain)}"
     asked: list[dict[str, Any]] = read_object(ws.sweeps / f"{name}.json").get("trials", [])
     about = options.pop("about", {})
@@ -109,7 +110,7 @@ def _tell(study: Any, u: Mapping[str, float], value: float | None) -> None:
 
 def _rehearsed(spec: RunSpec, u: Mapping[str, float], i: int, corpora: Any, ws: Workspace) -> Rehearsal:
     mix = Mixture(name=f"trial{i:03d}", rule="weights", weights=weights_of(u))
-    return pipeline.rehearse(replace(spec, name=mix.name, mixture=mix), corpora, ws)
+    return rehearse(replace(spec, name=mix.name, mixture=mix), corpora, ws)
 
 
 def _value(run: Path, score: str) -> float | None:
@@ -119,6 +120,4 @@ def _value(run: Path, score: str) -> float | None:
 
 def _recipe(told: Rehearsal) -> str:
     """Names what stays the same from trial to trial: the run with its mixture left out."""
-    return pipeline.key_of(
-        "runs", 1, replace(told.spec, mixture=Mixture()), {d.source: d.corpus for d in told.plan.draws}
-    )
+    return key_of("runs", 1, replace(told.spec, mixture=Mixture()), {d.source: d.corpus for d in told.plan.draws})

@@ -1,7 +1,7 @@
 """The whole journey on one page: sources → clean → dedup → hold-out → tokens → plan → train → score.
 
-Every stage is skipped if its artefact exists. `rehearse` tells what a run would be before anything is spent.
-Everything up to tokens is one call here: data/prepare.py.
+Every stage is skipped if its artefact exists. Everything up to tokens is one call here: data/prepare.py; what a run
+would be, before anything is spent, another: rehearsal.py. Both do without torch, which takes two seconds to load.
 """
 
 import functools
@@ -11,31 +11,30 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 import mixlab
-from mixlab import bounds, claims, commit, exam, handover, jobs, lengths, roster, trackers, unprompted
+from mixlab import claims, commit, exam, handover, jobs, lengths, origin, roster, trackers, unprompted
 from mixlab.data import shards, tokenizer
 from mixlab.data.places import places
 from mixlab.data.prepare import Watch, prepare
-from mixlab.errors import ConfigError, RunFailed
+from mixlab.errors import RunFailed
 from mixlab.eval import evaluate, samples
-from mixlab.mix import budget, mixture, plan
-from mixlab.mix.speed import Speed, expected
 from mixlab.model import attention
 from mixlab.model.generate import generate
 from mixlab.model.mpt import MPT, token_logprobs
+from mixlab.rehearsal import FAILED, VERSION, Rehearsal, rehearse
 from mixlab.requeue import requeue_on_sigterm
 from mixlab.results.lines import names_in
 from mixlab.results.listing import read_object
-from mixlab.train import checkpoint, logbook, loop, optim, ranks, stem
+from mixlab.train import checkpoint, logbook, loop, ranks, stem
 from mixlab.train.loader import Loader
-from mixlab.types import Corpus, Plan, RunSpec
+from mixlab.types import Corpus, RunSpec
 from mixlab.workspace import (
     Workspace,
     append_line,
@@ -47,12 +46,8 @@ from mixlab.workspace import (
     write_json,
 )
 
-VERSION = 2
-"""Of the training arithmetic: raised when the same spec would give other numbers."""
 WORSE_THAN_NOTHING = 2.0
 """Nats per token above ln V at which a run is called diverged at its end; an untrained one stands at 1."""
-FAILED = "failed.json"
-"""Why a run failed for good, beside its files: a sweep does not try it again unasked."""
 
 
 @requeue_on_sigterm()
@@ -86,72 +81,6 @@ def run(spec: RunSpec, ws: Workspace, *, sweep: str | None = None, watch: Watch 
     if spec.evals.suite is not None:
         exam.sit(out, ws, spec.evals.suite, Path(spec.evals.tasks) if spec.evals.tasks else None)
     return out
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rehearsal:
-    """What a run is going to be: its resolved spec, its exact plan, its price."""
-
-    spec: RunSpec
-    key: str
-    path: Path
-    plan: Plan
-    params: budget.Params
-    flops: float
-    price: budget.Price
-
-    @property
-    def is_done(self) -> bool:
-        """True if the run is finished already and will cost nothing."""
-        return bool(read_object(self.path / "done.json"))
-
-    @property
-    def failure(self) -> str | None:
-        """Why the run failed for good, as the same spec would again; None if it did not, or did not end yet."""
-        return None if self.is_done else read_object(self.path / FAILED).get("reason")
-
-
-def rehearse(
-    spec: RunSpec,
-    corpora: Mapping[str, Corpus],
-    ws: Workspace,
-    *,
-    device: str = "cpu",
-    speeds: Sequence[Speed] = (),
-) -> Rehearsal:
-    """The run that `spec` asks for, with every number that follows from it; raises what the run itself would raise.
-
-    `speeds`: measured runs to price it by.
-    """
-    bounds.check(spec)
-    mixture.check(spec.mixture, list(corpora))
-    trackers.check(spec.train.trackers)
-    vocab = {c.vocab_size for c in corpora.values()}
-    if len(vocab) != 1:
-        raise ConfigError(f"the corpora were tokenised with different vocabularies: {sorted(vocab)}.")
-    mixed, phases = plan.resolved(spec.mixture, spec.phases, corpora, spec.train)
-    model = replace(spec.model, vocab_size=vocab.pop())
-    model = handover.starting_shape(model, places(spec, ws).tokenizer) if model.init_from else model
-    train = optim.resolve_lr(spec.train, budget.params(model))
-    spec = replace(spec, mixture=mixed, phases=phases, model=model, train=train)
-    planned = plan.plan_draws(mixed, corpora, spec.train, spec.model.max_seq_len, phases)
-    key = key_of("runs", VERSION, spec, {n: c.key for n, c in sorted(corpora.items())} | handover.starting_key(model))
-    return Rehearsal(
-        spec=spec,
-        key=key,
-        path=ws.run_dir(spec.name, spec.seed, key),
-        plan=planned,
-        params=budget.params(spec.model),
-        flops=budget.plan_flops(spec.model, planned).total,
-        price=_price(spec, planned, device, speeds),
-    )
-
-
-def _price(spec: RunSpec, planned: Plan, device: str, speeds: Sequence[Speed]) -> budget.Price:
-    """Hours and dollars of a plan, at a measured rate if there is one."""
-    if (rate := expected(spec.model, device, speeds, spec.train.precision)) is None:
-        return budget.price(spec.model, planned.tokens, device)
-    return budget.price(spec.model, planned.tokens, device, rate.tokens_per_s, rate.basis)
 
 
 def _train(told: Rehearsal, corpora: Mapping[str, Corpus], ws: Workspace, sweep: str | None) -> None:
@@ -233,7 +162,7 @@ def _stem_key(told: Rehearsal) -> str | None:
         return None
     where = [evals_key(spec), platform.node(), str(spec.train.threads), str(loop.pick_device(spec.train))]
     drawn = {d.source: f"{d.corpus} {d.available}" for d in told.plan.draws}
-    inputs = {**drawn, **handover.starting_key(spec.model), "where": " ".join(where), "torch": _torch_version()}
+    inputs = {**drawn, **origin.starting_key(spec.model), "where": " ".join(where), "torch": _torch_version()}
     return key_of("runs", VERSION, replace(spec, train=replace(spec.train, tokens=0)), inputs)
 
 
@@ -293,5 +222,5 @@ def _identity(told: Rehearsal, corpora: Mapping[str, Corpus], sweep: str | None)
         "threads": spec.train.threads,
         "ranks": ranks.asked().ranks,
         "stem": _stem_key(told),
-        "parent_run_id": handover.parent(spec.model),
+        "parent_run_id": origin.parent(spec.model),
     }

@@ -9,12 +9,14 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from mixlab import pipeline, sweep
+from mixlab import sweep
 from mixlab.advise import runs
 from mixlab.data.places import places
+from mixlab.data.prepare import prepare
 from mixlab.errors import MissingError, RunFailed
 from mixlab.mix import mixture
 from mixlab.model.mpt import MPT
+from mixlab.rehearsal import rehearse
 from mixlab.results.compare import noise_floor, seeds_difference
 from mixlab.results.listing import list_runs, read_object
 from mixlab.train import checkpoint, doremi
@@ -37,7 +39,7 @@ def race(
     `name`: sweep whose runs the advice rests on; None: the largest set of comparable runs. Raises what `runs.advise`
     raises, and RunFailed if a run failed.
     """
-    corpora = pipeline.prepare(spec, ws, watch.stage)
+    corpora = prepare(spec, ws, watch.stage)
     advice = runs.advise(list_runs(ws), ws, runs.Ask(sweep=name))
     plain = mixture.natural({n: c.tokens for n, c in corpora.items()})
     _train(
@@ -73,7 +75,7 @@ def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace, frac: fl
     `frac`: tokens that its proxy is trained on, as a share of a run's. MissingError: the reference is not finished.
     """
     plain = _within(mixture.natural({n: c.tokens for n, c in corpora.items()}), spec, corpora)
-    natural = pipeline.rehearse(replace(spec, mixture=plain), corpora, ws)
+    natural = rehearse(replace(spec, mixture=plain), corpora, ws)
     reference = next((p for p in ws.runs() if p.name.endswith(f"-{natural.key}") and (p / "done.json").exists()), None)
     if reference is None:
         raise MissingError(
@@ -86,7 +88,7 @@ def search(spec: RunSpec, corpora: Mapping[str, Corpus], ws: Workspace, frac: fl
     if not read_object(path):
         short = replace(spec, train=replace(spec.train, tokens=round(frac * spec.train.tokens)))
         flat = _within(mixture.uniform(corpora), short, corpora)
-        even = pipeline.rehearse(replace(short, mixture=flat), corpora, ws)
+        even = rehearse(replace(short, mixture=flat), corpora, ws)
         rows = max(1, spec.train.batch_tokens // natural.spec.model.max_seq_len)
         past = MPT(natural.spec.model)
         checkpoint.load_weights(reference, past)

@@ -11,10 +11,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from mixlab import claims, pipeline
+from mixlab import claims
 from mixlab.crew import GRACE_S, STOPPED, Place, Worker, places, refuse
+from mixlab.data.prepare import Watch as StageWatch
+from mixlab.data.prepare import prepare
 from mixlab.mix.speed import Speed
-from mixlab.pipeline import Rehearsal
+from mixlab.rehearsal import Rehearsal, rehearse
 from mixlab.results.listing import describe
 from mixlab.roster import enlist
 from mixlab.types import Corpus, RunSpec
@@ -52,7 +54,7 @@ Watch = Callable[[Progress], None]
 def rehearse_all(
     specs: Sequence[RunSpec],
     ws: Workspace,
-    watch: pipeline.Watch | None = None,
+    watch: StageWatch | None = None,
     *,
     device: str = "cpu",
     speeds: Sequence[Speed] = (),
@@ -72,8 +74,8 @@ def rehearse_all(
         )
         pool = tuple(map(repr, pool))
         if pool not in corpora:
-            corpora[pool] = pipeline.prepare(spec, ws, watch)
-        told.append(pipeline.rehearse(spec, corpora[pool], ws, device=device, speeds=speeds))
+            corpora[pool] = prepare(spec, ws, watch)
+        told.append(rehearse(spec, corpora[pool], ws, device=device, speeds=speeds))
     return told
 
 

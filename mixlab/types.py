@@ -257,7 +257,7 @@ class TrainSpec:
     """Tokens per forward pass; None: the whole batch. Summation order depends on it, so it is part of the key."""
     optimizer: Literal["adamw", "lion", "decoupled_adamw", "decoupled_lion"] = "adamw"
     lr: float | Literal["auto"] = 8e-3
-    """Peak rate; `auto`: by the model's size, with the ladder rule of train/optim.py."""
+    """Peak rate; `auto`: by the model's size, with the ladder rule of train/rates.py."""
     schedule: Schedule = "cosine"
     lr_final_frac: float = 0.1
     warmup_tokens: int = 20_000

@@ -41,7 +41,7 @@ from mixlab.results import (
     versus,
 )
 from mixlab.results.store import Store
-from mixlab.train import optim
+from mixlab.train import optim, rates
 from mixlab.workspace import Workspace
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -212,7 +212,7 @@ PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "Fits: `mixlab recommend --method`": fits.METHODS,
     "Designs: `mixlab mix design`": designs.DESIGNS,
     "Recipes: `mixlab mix export --to`": export.TRAINERS,
-    "Schedules: `train.schedule`": optim.SCHEDULES,
+    "Schedules: `train.schedule`": rates.SCHEDULES,
     "Optimizers: `train.optimizer`": optim.OPTIMIZERS,
     "Attention: `model.attn_impl`": attention.BACKENDS,
     "Kinds of sources: `kind`": readers.READERS,

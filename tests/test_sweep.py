@@ -23,6 +23,7 @@ from mixlab.results.check import check
 from mixlab.results.health import health
 from mixlab.results.listing import describe
 from mixlab.results.store import publish
+from mixlab.train import process
 from mixlab.workspace import Workspace, read_json, read_lines
 from tests.conftest import TINY, mixlab
 
@@ -217,12 +218,12 @@ def test_what_this_machine_cannot_train_is_told_once_and_before_anything_runs(pr
 
 def test_a_worker_has_its_own_gpu_or_its_own_cores(project, monkeypatch):
     spec = spec_of([*TINY], project)
-    monkeypatch.setattr(crew, "gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(process, "gpus", lambda: ["3", "5"])
     assert crew.places([replace(spec, train=replace(spec.train, device="cpu"))], 1)[0].gpu is None
     on_gpu = [replace(spec, train=replace(spec.train, device="auto"))]
     assert [p.gpu for p in crew.places(on_gpu, None)] == ["3", "5"]
     assert [p.gpu for p in crew.places(on_gpu, 3)] == ["3", "5", "3"]
-    monkeypatch.setattr(crew, "gpus", list)
+    monkeypatch.setattr(process, "gpus", list)
     monkeypatch.setattr(crew.os, "sched_getaffinity", lambda pid: set(range(5)))
     assert [p.cores for p in crew.places(on_gpu, 2)] == [(0, 1), (2, 3, 4)]
     assert len(crew.places(on_gpu, None)) == 5 and crew.places(on_gpu, 9) == [crew.Place()] * 9
@@ -272,7 +273,7 @@ def test_runs_of_one_shape_go_to_the_gpu_that_had_it(project, monkeypatch):
         SimpleNamespace(path=ws.root / "runs" / f"r{i}", spec=s, is_done=False, failure=None)
         for i, s in enumerate([replace(spec, model=replace(spec.model, d_model=d)) for d in (16, 32) * 3])
     ]
-    monkeypatch.setattr(crew, "gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(process, "gpus", lambda: ["3", "5"])
     monkeypatch.setattr(Instant, "seen", [])
     monkeypatch.setattr(sweep, "Worker", Instant)
     state = sweep.run_all(told, ws, name="x", workers=None)

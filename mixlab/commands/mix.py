@@ -99,8 +99,9 @@ def design(
     as_json: AsJson = False,
 ) -> None:
     """Mixtures to train, as a CSV that a sweep runs by row. Every one of them can be served."""
-    from mixlab import compose, pipeline, show_mix
+    from mixlab import compose, show_mix
     from mixlab import show as showing
+    from mixlab.data.prepare import prepare
     from mixlab.mix import designs, repetition, swarm
     from mixlab.mix.mixture import resolve
     from mixlab.workspace import Workspace
@@ -114,7 +115,7 @@ def design(
     if out.suffix != ".csv":
         raise ConfigError(f"a design is a CSV, and '{out}' does not end in .csv.")
     with showing.progress() as watch:
-        corpora = pipeline.prepare(spec, ws, watch.stage)
+        corpora = prepare(spec, ws, watch.stage)
     sizes = repetition.meant(corpora, spec.train)
     caps = repetition.caps(corpora, spec.train, spec.model.max_seq_len)
     if is_around:
@@ -132,13 +133,15 @@ def design(
 
 def _rehearsed(name: str, overrides: list[str] | None, device: str = "cpu") -> tuple[Any, Any, Any]:
     """The run that a mix would be, the corpora it draws from, and the lab."""
-    from mixlab import compose, pipeline
+    from mixlab import compose
     from mixlab import show as showing
+    from mixlab.data.prepare import prepare
+    from mixlab.rehearsal import rehearse
     from mixlab.results.speeds import measured
     from mixlab.workspace import Workspace
 
     ws = Workspace.open()
     spec = compose.named(name, overrides or [], Path.cwd(), ws)
     with showing.progress() as watch:
-        corpora = pipeline.prepare(spec, ws, watch.stage)
-    return pipeline.rehearse(spec, corpora, ws, device=device, speeds=measured(ws)), corpora, ws
+        corpora = prepare(spec, ws, watch.stage)
+    return rehearse(spec, corpora, ws, device=device, speeds=measured(ws)), corpora, ws

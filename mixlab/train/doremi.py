@@ -15,7 +15,8 @@ from torch import nn
 
 from mixlab.model.mpt import MPT
 from mixlab.train.loader import Loader
-from mixlab.train.optim import apply_step, learning_rate, make_optimizer, set_lr
+from mixlab.train.optim import apply_step, make_optimizer, set_lr
+from mixlab.train.rates import learning_rate
 from mixlab.types import TrainSpec
 
 STEP_SIZE, SMOOTHING = 1.0, 1e-3  # eta and c of the paper's algorithm 1

@@ -26,9 +26,10 @@ from mixlab.train.checkpoint import load_checkpoint, save_checkpoint, settle
 from mixlab.train.feed import Batches, accumulate, checked, rows_of, size_of_step
 from mixlab.train.guard import WINDOW, Guard
 from mixlab.train.logbook import Logbook
-from mixlab.train.optim import Optimizer, apply_step, learning_rate, make_optimizer, set_lr, swap_average
+from mixlab.train.optim import Optimizer, apply_step, make_optimizer, set_lr, swap_average
 from mixlab.train.process import pick_device, prepare_process, until_sigterm
 from mixlab.train.ranks import Ranks, join
+from mixlab.train.rates import learning_rate
 from mixlab.train.recovery import SNAPSHOT_STEPS, Copy, Recovery, Snapshot, copy_of, is_sound, ranges_of, restore
 from mixlab.train.stem import keep_stem, stem_step
 from mixlab.types import TrainSpec

@@ -28,8 +28,9 @@ from mixlab.train.feed import Batches
 from mixlab.train.guard import Guard
 from mixlab.train.logbook import Logbook
 from mixlab.train.loop import Evaluate
-from mixlab.train.optim import ADAM_EPS, learning_rate, make_optimizer
+from mixlab.train.optim import ADAM_EPS, make_optimizer
 from mixlab.train.process import pick_device, prepare_process
+from mixlab.train.rates import learning_rate
 from mixlab.train.recovery import NAN_STREAK, Recovery
 from mixlab.types import TrainSpec
 from mixlab.workspace import canonical

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mixlab.train.checkpoint import NAME, NEW, settle
-from mixlab.train.optim import WSD_DECAY_FRAC
+from mixlab.train.rates import WSD_DECAY_FRAC
 from mixlab.types import TrainSpec
 from mixlab.workspace import append_lines, disk_errors, read_json, read_lines, write_json
 

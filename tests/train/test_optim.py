@@ -15,7 +15,8 @@ from torch import nn
 from mixlab.config import convert
 from mixlab.errors import ConfigError
 from mixlab.mix.budget import Params
-from mixlab.train.optim import SCHEDULES, learning_rate, make_optimizer, resolve_lr, set_lr
+from mixlab.train.optim import make_optimizer, set_lr
+from mixlab.train.rates import SCHEDULES, learning_rate, resolve_lr
 from mixlab.types import TrainSpec
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "mpt" / "optimizer_golden.json"
