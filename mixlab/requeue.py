@@ -22,9 +22,7 @@ def requeue_on_sigterm() -> Generator[None]:
         return
 
     def leave(*_: object) -> NoReturn:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # a second one would break off what the first one's leaving tidies
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would break off what leaving tidies
         logger.warning("stopped by SIGTERM; the same command goes on from here")
         raise SystemExit(PLEASE_REQUEUE)
 

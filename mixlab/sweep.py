@@ -188,15 +188,17 @@ def _collect(crew: Sequence[Worker], state: Progress) -> None:
 
 
 def _stop(crew: Sequence[Worker]) -> None:
-    """Asks every busy worker to write its checkpoint and end."""
+    """Asks every busy worker to write its checkpoint and end; who has not after GRACE_S, in all, is named and ended."""
     for worker in crew:
         worker.stop()
         worker.pipe.close()
+    until = time.monotonic() + GRACE_S
     for worker in crew:
-        worker.process.join(timeout=GRACE_S)
+        worker.process.join(timeout=max(0.0, until - time.monotonic()))
         if worker.task and worker.is_alive():
             name = worker.task.path.name
             logger.warning("%s wrote no checkpoint within %g s: it goes on from the one before", name, GRACE_S)
+            worker.process.kill()
 
 
 def _state(run: Path) -> Running:

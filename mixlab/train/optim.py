@@ -20,7 +20,6 @@ from mixlab.types import TrainSpec
 ADAM_EPS = 1e-8
 AVERAGE = "ema"  # name of the averaged weights in the optimizer's state, where checkpoints find them
 
-
 Group = dict[str, Any]
 """Weights that are moved alike: `params`, `weight_decay`, `lr` (a number, or on a GPU a tensor), `betas`."""
 Rule = Callable[[Sequence[Tensor], Sequence[dict[str, Tensor]], Group, Tensor | None], None]
